@@ -1,0 +1,92 @@
+"""The body of one request while it arrives: in memory while small, in an unlinked temporary file when large.
+
+In: pieces of the STDIN stream, the limits.  Out: bytes or a file to read from its start, and an HTTP status if
+the body cannot be used.  fcgi.py feeds it.  It knows no records and answers nothing.
+"""
+from __future__ import annotations
+
+import logging
+import tempfile
+from typing import Any, List, Optional, Tuple
+
+from .errors import ProtocolError
+
+# A client that goes on sending a refused body is read this far (bytes) so that it sees the answer.
+DISCARD_LIMIT = 64 << 20
+
+
+class Limits:
+    """What a connection may ask of us; sizes in bytes."""
+
+    __slots__ = ("max_params", "max_body", "body_memory", "temp_dir", "send_timeout")
+
+    def __init__(self, max_params: int, max_body: int, body_memory: int, temp_dir: Optional[str],
+                 send_timeout: float) -> None:
+        self.max_params, self.max_body, self.body_memory = max_params, max_body, body_memory
+        self.temp_dir, self.send_timeout = temp_dir or None, send_timeout
+
+
+class Body:
+    """Collects one body.  Over MaxPostSize (413) and when the disk is full (507) the rest is read and thrown
+    away, so that the web server gets to read the answer; the script does not run."""
+
+    __slots__ = ("_limits", "_logger", "_chunks", "_size", "_file", "_problem")
+
+    def __init__(self, limits: Limits, logger: logging.Logger) -> None:
+        self._limits, self._logger = limits, logger
+        self._chunks: List[bytes] = []
+        self._size = 0
+        self._file: Any = None
+        self._problem = 0
+
+    def add(self, content: bytes) -> None:
+        """One more piece.  Raises ProtocolError when a refused body goes on without end."""
+        self._size += len(content)
+        if self._problem:
+            if self._size > self._limits.max_body + DISCARD_LIMIT:
+                raise ProtocolError("a body goes on far beyond MaxPostSize (%d bytes)" % self._limits.max_body)
+        elif self._size > self._limits.max_body:
+            self._refuse(413)
+        elif self._file is not None:
+            self._write(content)
+        else:
+            self._chunks.append(content)
+            if self._size > self._limits.body_memory:
+                content, self._chunks = b"".join(self._chunks), []
+                self._write(content)
+
+    def _write(self, content: bytes) -> None:
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self._limits.temp_dir)
+            self._file.write(content)
+        except OSError as error:
+            self._logger.error("a body of %d bytes cannot be kept in TempDir: %s", self._size, error)
+            self._refuse(507)
+
+    def _refuse(self, status: int) -> None:
+        self._problem = status
+        self.discard()
+
+    def end(self) -> Tuple[Any, int]:
+        """The whole body as bytes or as a file, and 0 or the HTTP status that refuses it."""
+        if self._file is not None:
+            try:
+                self._file.seek(0)
+            except OSError as error:
+                self._logger.error("a body of %d bytes cannot be kept in TempDir: %s", self._size, error)
+                self._refuse(507)
+        if self._problem:
+            return b"", self._problem
+        return self._file if self._file is not None else b"".join(self._chunks), 0
+
+    def discard(self) -> None:
+        """Forget the content; a file's space is freed."""
+        self._chunks = []
+        if self._file is not None:
+            file, self._file = self._file, None
+            try:
+                file.close()
+            except OSError:
+                # What was buffered no longer matters, and the descriptor is closed all the same.
+                self._logger.debug("closing a refused body failed")

@@ -1,0 +1,294 @@
+"""The FastCGI server core: flup's classes with their traps mended; the only `import flup`.
+
+In: a connected socket that is ready to be read.  Out: whole requests, given one by one to the handler of
+`Server`, and its replies as records.  worker.py owns the sockets' readiness, threads and time-outs;
+responder.py answers.  Nothing here blocks while reading, knows of Lua, or forks.
+
+Protocol: FastCGI 1.0, Responder role.  A request starts when it is whole (params and stdin ended), so a slow
+uploader holds a connection, never a thread, and interleaved request ids need no care.
+"""
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Any, Callable, Dict, List, Optional
+
+from flup.server import fcgi_base as flup
+
+from . import records
+from .body import Body, Limits
+from .errors import ProtocolError
+from .params import encode, walk
+from .replies import Reply, frame
+from .sending import send_all
+
+RECV_SIZE = 65536
+# Requests under way on one connection; the specification leaves the number to the application.
+MAX_INTERLEAVED = 32
+
+
+class Request(flup.Request):
+    """One request id's params and body.
+
+    Does not call flup's constructor: that makes four stream objects, decodes params record by record (a pair
+    split across records is lost) and bounds nothing.
+    """
+
+    def __init__(self, conn: "Connection", role: int, flags: int, request_id: int) -> None:
+        self._conn = conn
+        self.server = conn.server
+        self.requestId, self.role, self.flags, self.aborted = request_id, role, flags, False
+        self.params = b""
+        self.body: Any = b""
+        self.problem = 0
+        self.params_done = self.stdin_done = False
+        self._params: List[bytes] = []
+        self._params_size = 0
+        self._stdin: Optional[Body] = None
+
+    def add_params(self, content: bytes) -> None:
+        """Collect PARAMS content; pairs may be split anywhere (section 3.4).  Raises ProtocolError."""
+        self._params_size += len(content)
+        if self._params_size > self.server.limits.max_params:
+            raise ProtocolError("params of request %d are over MaxParamsSize (%d bytes)" % (
+                self.requestId, self.server.limits.max_params))
+        self._params.append(content)
+
+    def end_params(self) -> None:
+        """The PARAMS stream is complete."""
+        self.params = b"".join(self._params)
+        self._params, self.params_done = [], True
+
+    def add_stdin(self, content: bytes) -> None:
+        """Collect STDIN content.  Raises ProtocolError when a refused body never ends."""
+        if self._stdin is None:
+            self._stdin = Body(self.server.limits, self.server.logger)
+        self._stdin.add(content)
+
+    def end_stdin(self) -> None:
+        """The STDIN stream is complete: `body` is bytes or a file, `problem` an HTTP status or 0."""
+        self.stdin_done = True
+        if self._stdin is not None:
+            self.body, self.problem = self._stdin.end()
+
+    def discard(self) -> None:
+        """Free a body on disk."""
+        if self._stdin is not None:
+            self._stdin.discard()
+
+    def run(self) -> None:
+        """Let the server's handler answer, send its reply and end the request (flup's name for it)."""
+        try:
+            reply = self.server.handler(self)
+        finally:
+            self.discard()
+        self._conn.reply(self, reply)
+
+
+class Connection(flup.Connection):
+    """One connection of the web server: cuts records and starts requests that are whole.
+
+    flup's reads block, use select() and make 2-3 system calls a record; this takes what one recv gives.
+    `receive` is the only entry; one thread at a time calls it.
+    """
+
+    def __init__(self, sock: socket.socket, server: "Server") -> None:
+        self._sock, self.server = sock, server
+        self._requests: Dict[int, Request] = {}
+        self._buffer = b""
+        self.open = True
+        self.served = False
+
+    @property
+    def partial(self) -> bool:
+        """Whether bytes of an unfinished request have been read."""
+        return bool(self._buffer or self._requests)
+
+    def receive(self) -> bool:
+        """Take what has arrived and serve what is whole; True if there may be more to read at once.
+
+        Never raises for what the peer did: a broken connection is logged and closed, `open` turns False.
+        """
+        try:
+            data = self._sock.recv(RECV_SIZE, socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            self._lost("connection lost: %s" % error)
+            return False
+        if not data:
+            self._lost("the web server closed the connection in the middle of a request")
+            return False
+        try:
+            self._take(data)
+        except ProtocolError as error:
+            self.server.logger.warning("connection closed: %s", error)
+            self.close()
+        except OSError as error:
+            # Ours, or the peer left before it had its answer: nginx does when its client goes away.
+            self.server.logger.info("reply not delivered: %s", error)
+            self.close()
+        return self.open and len(data) == RECV_SIZE
+
+    def _take(self, data: bytes) -> None:
+        if not self._buffer and not self._requests:
+            whole = records.whole_request(data)
+            if whole is not None and whole.role in self.server.roles:
+                if len(whole.params) <= self.server.limits.max_params:
+                    request = Request(self, whole.role, whole.flags, whole.request_id)
+                    request.params = whole.params
+                    return request.run()
+        buffer, position = self._buffer + data if self._buffer else data, 0
+        self._buffer = b""
+        while self.open:
+            record = records.cut(buffer, position)
+            if record is None:
+                break
+            position = record.end
+            if record.version != records.VERSION:
+                raise ProtocolError("record version %d, expected 1" % record.version)
+            self._dispatch(record)
+        if self.open:
+            self._check_head(buffer, position)
+            self._buffer = buffer[position:]
+
+    @staticmethod
+    def _check_head(buffer: bytes, position: int) -> None:
+        """A wrong version is known by its first byte: do not wait for the rest of such a record."""
+        if position < len(buffer) and buffer[position] != records.VERSION:
+            raise ProtocolError("record version %d, expected 1" % buffer[position])
+
+    def _dispatch(self, record: records.Record) -> None:
+        handler = HANDLERS.get(record.type)
+        if handler is not None:
+            handler(self, record)
+        elif not record.request_id:
+            # Section 4.2 asks this answer for management records only; others are ignored.
+            self._sock.sendall(records.unknown_type(record.type))
+
+    def reply(self, request: Request, reply: Reply) -> None:
+        """Send a whole reply and END_REQUEST; closes the connection unless FCGI_KEEP_CONN was set."""
+        self._requests.pop(request.requestId, None)
+        self.served = True
+        send_all(self._sock, frame(request.requestId, reply), self.server.limits.send_timeout)
+        if not self._requests and (not request.flags & 1 or self.server.draining):
+            self.close()
+
+    def end_request(self, req: Any, appStatus: int = 0, protocolStatus: int = 0, remove: bool = True) -> None:
+        """END_REQUEST without a response (flup's signature): refused roles, aborted requests."""
+        if remove:
+            self._requests.pop(req.requestId, None)
+        self._sock.sendall(records.end(req.requestId, appStatus, protocolStatus))
+        if not req.flags & 1 and not self._requests:
+            self.close()
+
+    def _lost(self, message: str) -> None:
+        if self.partial:
+            self.server.logger.warning("%s (%d bytes of a record, %d requests begun)", message,
+                                       len(self._buffer), len(self._requests))
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket and drop what was under way.  flup's lingering close could wait for ever; we have
+        read the whole request by now, so nothing is lost by closing at once."""
+        if self.open:
+            self.open = False
+            for request in self._requests.values():
+                request.discard()
+            self._requests.clear()
+            self._sock.close()
+
+    def fileno(self) -> int:
+        """The descriptor; -1 when closed."""
+        return self._sock.fileno()
+
+    def _do_begin_request(self, inrec: Any) -> None:
+        if len(inrec.content) != records.BEGIN_BODY.size or not inrec.request_id:
+            raise ProtocolError("BEGIN_REQUEST with %d bytes for request id %d" % (
+                len(inrec.content), inrec.request_id))
+        if inrec.request_id in self._requests:
+            raise ProtocolError("request id %d was begun twice" % inrec.request_id)
+        role, flags = records.BEGIN_BODY.unpack(inrec.content)
+        request = Request(self, role, flags, inrec.request_id)
+        if role not in self.server.roles:
+            self.end_request(request, 0, records.UNKNOWN_ROLE)
+        elif len(self._requests) >= MAX_INTERLEAVED:
+            self.end_request(request, 0, records.OVERLOADED)
+        else:
+            self._requests[inrec.request_id] = request
+
+    def _do_params(self, inrec: Any) -> None:
+        request = self._requests.get(inrec.request_id)
+        if request is None or request.params_done:
+            return
+        if inrec.content:
+            request.add_params(inrec.content)
+        else:
+            request.end_params()
+            self._run_if_whole(request)
+
+    def _do_stdin(self, inrec: Any) -> None:
+        request = self._requests.get(inrec.request_id)
+        if request is None or request.stdin_done:
+            return
+        if inrec.content:
+            request.add_stdin(inrec.content)
+        else:
+            request.end_stdin()
+            self._run_if_whole(request)
+
+    @staticmethod
+    def _run_if_whole(request: Request) -> None:
+        if request.params_done and request.stdin_done:
+            request.run()
+
+    def _do_data(self, inrec: Any) -> None:
+        """DATA belongs to the Filter role; a Responder never gets it (section 6.2)."""
+
+    def _do_abort_request(self, inrec: Any) -> None:
+        """Requests run as soon as they are whole, so what can be aborted has not started (section 5.4)."""
+        request = self._requests.get(inrec.request_id)
+        if request is not None:
+            request.discard()
+            self.end_request(request, 1)
+
+    def _do_get_values(self, inrec: Any) -> None:
+        """Answer the names we know (section 4.1); flup looks bytes up among str and finds none."""
+        known = self.server.capability
+        answer = encode([(n, b"%d" % known[n.decode("latin-1")]) for n, _ in walk(inrec.content)
+                         if n.decode("latin-1") in known])
+        self._sock.sendall(records.pack(records.GET_VALUES_RESULT, 0, answer))
+
+
+HANDLERS: Dict[int, Callable[[Connection, Any], None]] = {
+    records.BEGIN_REQUEST: Connection._do_begin_request,
+    records.ABORT_REQUEST: Connection._do_abort_request,
+    records.PARAMS: Connection._do_params,
+    records.STDIN: Connection._do_stdin,
+    records.DATA: Connection._do_data,
+    records.GET_VALUES: Connection._do_get_values,
+}
+
+
+class Server(flup.BaseFCGIServer):
+    """What the connections of one worker share.
+
+    `respond(request) -> Reply` answers a request; `connections` and `requests` are the numbers that
+    GET_VALUES answers, for all workers together.
+    """
+
+    request_class = Request
+
+    def __init__(self, respond: Callable[[Request], Reply], limits: Limits, logger: logging.Logger,
+                 connections: int, requests: int) -> None:
+        super().__init__(None, roles=(records.RESPONDER,))
+        self._connectionClass = Connection
+        self._respond, self.limits, self.logger = respond, limits, logger
+        self.capability = {flup.FCGI_MAX_CONNS: connections, flup.FCGI_MAX_REQS: requests,
+                           flup.FCGI_MPXS_CONNS: 1}
+        # Set when the worker leaves: kept connections are closed after their request.
+        self.draining = False
+
+    def handler(self, req: Request) -> Reply:
+        """flup's hook between Request.run and the application."""
+        return self._respond(req)

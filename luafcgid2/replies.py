@@ -1,0 +1,53 @@
+"""A reply as records: pure functions, no I/O.
+
+In: the CGI response of one request in pieces, and what goes to the web server's error log.  Out: buffers to
+send, in order.  responder.py makes replies, fcgi.py frames and sends them.  Rules: FastCGI 1.0, sections
+3.3, 5.3 and 6.2: STDERR before the end of STDOUT, then STDOUT's end, then END_REQUEST.
+"""
+from __future__ import annotations
+
+from typing import List, NamedTuple, Union
+
+from .records import END_BODY, END_REQUEST, HEADER, MAX_CONTENT, STDERR, STDOUT, header, pack
+
+Buffer = Union[bytes, memoryview]
+# A web server keeps STDERR in a small buffer and cuts long lines anyway.
+STDERR_LIMIT = 8192
+_END_BODY = END_BODY.pack(0, 0)
+
+
+class Reply(NamedTuple):
+    """`head` ends inside the header block, `rest` holds the other headers and the body."""
+
+    head: bytes
+    rest: bytes
+    stderr: bytes = b""
+
+
+def closing(request_id: int) -> bytes:
+    """The end of STDOUT and END_REQUEST with status 0."""
+    return header(STDOUT, request_id, 0) + header(END_REQUEST, request_id, END_BODY.size) + _END_BODY
+
+
+CLOSING_1 = closing(1)
+
+
+def frame(request_id: int, reply: Reply) -> List[Buffer]:
+    """`reply` as buffers: one for a small reply; views, not copies, of a large one."""
+    head, rest, stderr = reply
+    size = len(head) + len(rest)
+    ending = CLOSING_1 if request_id == 1 else closing(request_id)
+    if size <= MAX_CONTENT:
+        first = pack(STDERR, request_id, stderr[:STDERR_LIMIT]) if stderr else b""
+        return [b"".join((first, HEADER.pack(1, STDOUT, request_id, size, 0), head, rest, ending))]
+    buffers: List[Buffer] = [pack(STDERR, request_id, stderr[:STDERR_LIMIT])] if stderr else []
+    view, start = memoryview(rest), MAX_CONTENT - len(head)
+    if start < 0:
+        # Kilobytes of headers in front: rare enough to be copied.
+        view, start, head = memoryview(head + rest), MAX_CONTENT, b""
+    buffers += (header(STDOUT, request_id, MAX_CONTENT), head, view[:start])
+    for position in range(start, len(view), MAX_CONTENT):
+        piece = view[position:position + MAX_CONTENT]
+        buffers += (header(STDOUT, request_id, len(piece)), piece)
+    buffers.append(ending)
+    return buffers

@@ -1,0 +1,139 @@
+"""The only door to lupa: Lua runtimes, bytecode and the prelude's bytecode.
+
+In: a Lua version's name ("5.1" to "5.5" or "jit"), Lua source.  Out: fresh runtimes that work in bytes, and
+bytecode that every runtime of the same engine can load.  The master makes one Engine before it forks, so
+that workers share its pages; state.py and config.py make runtimes with it.  This module runs no script and
+knows nothing of requests.  One engine per process: C modules of two Lua versions in one process crash it.
+"""
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import threading
+from typing import Any, Tuple
+
+import lupa
+
+from .errors import BootError, ScriptError
+
+MODULES = {
+    "5.1": "lua51", "5.2": "lua52", "5.3": "lua53", "5.4": "lua54", "5.5": "lua55", "jit": "luajit21",
+}
+# Debian's directories; the first entry of each pair is the triplet's, filled in by machine.
+_LUA_DIRECTORY = {"jit": "5.1"}
+# string.dump gives one bytecode for all clones; `false` keeps file:line in error messages.
+_COMPILER = b"""
+local dump, load = string.dump, loadstring or load
+return function(source, name)
+  local chunk, message = load(source, name)
+  if not chunk then return nil, message end
+  return dump(chunk)
+end
+"""
+_FORGET_PYTHON = b"python = nil; package.loaded.python = nil"
+
+
+def _deny(*_ignored: Any) -> None:
+    raise AttributeError("Lua scripts cannot look into Python objects")
+
+
+class Engine:
+    """One Lua version, ready to make runtimes.
+
+    `version` is a key of MODULES; `c_modules` lets Lua load C modules (lua-cjson and the like), which works
+    only if no other engine was made in this process before.  Raises BootError for a version that this lupa
+    does not ship.
+    """
+
+    def __init__(self, version: str = "5.3", c_modules: bool = True) -> None:
+        self.version = version
+        name = MODULES.get(version)
+        if name is None:
+            raise BootError("LuaVersion %r is unknown: use one of %s" % (version, ", ".join(MODULES)))
+        try:
+            if c_modules:
+                with lupa.allow_lua_module_loading():
+                    self._module = importlib.import_module("lupa." + name)
+            else:
+                self._module = importlib.import_module("lupa." + name)
+        except ImportError as error:
+            raise BootError("LuaVersion %r: lupa %s has no %s on this machine (it has %s)" % (
+                version, lupa.__version__, name, ", ".join(self.versions()))) from error
+        self.LuaError = self._module.LuaError
+        self._lock = threading.Lock()
+        self._compiler = self.new_runtime().execute(_COMPILER)
+        self._prelude: Tuple[Tuple[bytes, bytes], ...] = ()
+
+    @staticmethod
+    def versions() -> Tuple[str, ...]:
+        """The versions that the installed lupa ships for this machine."""
+        return tuple(v for v, name in MODULES.items() if importlib.util.find_spec("lupa." + name))
+
+    def new_runtime(self) -> Any:
+        """A fresh Lua runtime: bytes in, bytes out, no way into Python."""
+        runtime = self._module.LuaRuntime(
+            encoding=None, unpack_returned_tuples=True, register_eval=False, register_builtins=False,
+            attribute_handlers=(_deny, _deny))
+        runtime.execute(_FORGET_PYTHON)
+        return runtime
+
+    def compile(self, source: bytes, chunkname: bytes) -> bytes:
+        """Bytecode of `source`.  `chunkname` is `@/path/x.lua`, so that messages read `/path/x.lua:2:`.
+
+        A byte order mark and a `#!` first line are skipped, line numbers stay.  Raises ScriptError for a
+        syntax error and for precompiled code, which could crash the worker.
+        """
+        if source.startswith(b"\xef\xbb\xbf"):
+            source = source[3:]
+        if source.startswith(b"#"):
+            source = b"--" + source
+        if source.startswith(b"\x1b"):
+            raise ScriptError("%s: precompiled Lua code is refused" % text(chunkname.lstrip(b"@")))
+        with self._lock:
+            result = self._compiler(source, chunkname)
+        if isinstance(result, tuple):
+            raise ScriptError(text(result[1]))
+        return result
+
+    def prelude(self) -> Tuple[Tuple[bytes, bytes], ...]:
+        """(module name, bytecode) of every file in lua/, compiled once per engine."""
+        if not self._prelude:
+            folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lua")
+            modules = []
+            for name in sorted(os.listdir(folder)):
+                if name.endswith(".lua"):
+                    with open(os.path.join(folder, name), "rb") as file:
+                        code = self.compile(file.read(), b"=[luafcgid2 " + name.encode() + b"]")
+                    modules.append((name[:-4].encode(), code))
+            self._prelude = tuple(modules)
+        return self._prelude
+
+    def default_cpath(self) -> bytes:
+        """Where Debian and /usr/local keep C modules of this version (`package.cpath` entries)."""
+        short = _LUA_DIRECTORY.get(self.version, self.version)
+        folders = ["/usr/local/lib/lua/" + short]
+        for triplet in _triplets():
+            folders.append("/usr/lib/%s/lua/%s" % (triplet, short))
+        folders.append("/usr/lib/lua/" + short)
+        return ";".join("%s/?.so" % folder for folder in folders).encode()
+
+    def default_path(self) -> bytes:
+        """Where Debian and /usr/local keep Lua modules of this version (`package.path` entries)."""
+        short = _LUA_DIRECTORY.get(self.version, self.version)
+        folders = ["/usr/local/share/lua/" + short, "/usr/local/lib/lua/" + short, "/usr/share/lua/" + short]
+        if self.version == "jit":
+            folders.append("/usr/share/luajit-2.1")
+        return ";".join("%s/?.lua;%s/?/init.lua" % (folder, folder) for folder in folders).encode()
+
+
+def _triplets() -> Tuple[str, ...]:
+    """Debian's multiarch directory of this Python, else those that exist."""
+    import sysconfig
+    triplet = sysconfig.get_config_var("MULTIARCH")
+    return (triplet,) if triplet else ()
+
+
+def text(value: Any) -> str:
+    """A Lua value (bytes, number, nil) as text for logs and pages; undecodable bytes are kept visible."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
