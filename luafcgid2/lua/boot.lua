@@ -1,0 +1,42 @@
+-- Starts the prelude inside a fresh Lua state.
+-- In: host functions, settings and the bytecode of the other modules, one call each; then `start`.
+-- Out: the functions that Python calls: load(code, name, startup, startup_name), handle(params, body, thread),
+-- collect().
+-- Only state.py calls it.  A script never sees it.
+
+local load = loadstring or load
+local host, settings, codes, loaded = {}, {}, {}, {}
+host.settings = settings
+
+local function import(name)
+  local module = loaded[name]
+  if module == nil then
+    local chunk = assert(load(codes[name], name), name)
+    module = chunk(import, host)
+    loaded[name] = module
+  end
+  return module
+end
+
+local boot = {}
+
+-- Python callables are kept as upvalues of plain functions: a script cannot take hold of the Python object.
+function boot.host(name, callable)
+  host[name] = function(...) return callable(...) end
+end
+
+function boot.setting(name, value)
+  settings[name] = value
+end
+
+function boot.module(name, code)
+  codes[name] = code
+end
+
+function boot.start()
+  local run = import("run")
+  codes = nil
+  return run.load, run.handle, run.collect
+end
+
+return boot

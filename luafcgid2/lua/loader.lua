@@ -1,0 +1,72 @@
+-- Loads the script and what it requires.
+-- In: bytecode of the script, names given to `require`.  Out: modules; the list of files that were read, which
+-- Python watches for changes.  Module sources come through host.module, which keeps one snapshot for all
+-- clones of a script's version, so that an edit in progress never mixes two versions.
+
+local _, host = ...
+local load = loadstring or load
+local concat, gsub, gmatch, format = table.concat, string.gsub, string.gmatch, string.format
+local G = _G
+local settings = host.settings
+
+local loader = {}
+
+-- Entries of `lists` in order, each once, without those relative to the working directory.
+local function merge(...)
+  local found, known = {}, {}
+  for index = 1, select("#", ...) do
+    for entry in gmatch((select(index, ...)), "[^;]+") do
+      if not known[entry] and entry:sub(1, 2) ~= "./" then
+        known[entry] = true
+        found[#found + 1] = entry
+      end
+    end
+  end
+  return concat(found, ";")
+end
+
+-- Tries every template of package.path; gives the code, or nil and what a normal Lua would list as tried.
+local function find_module(name)
+  local tried = {}
+  local file = gsub(name, "%.", "/")
+  for template in gmatch(package.path, "[^;]+") do
+    local path = gsub(template, "%?", (gsub(file, "%%", "%%%%")))
+    local code, message = host.module(path)
+    if code then return code, path end
+    if message then error(format("error loading module '%s' from file '%s':\n\t%s", name, path, message), 0) end
+    tried[#tried + 1] = "\n\tno file '" .. path .. "'"
+  end
+  return nil, concat(tried)
+end
+
+local function searcher(name)
+  local code, path = find_module(name)
+  if not code then return path end
+  return assert(load(code, "@" .. path)), path
+end
+
+function loader.install()
+  local root, dir = settings.document_root, settings.script_dir
+  package.path = merge(package.path, settings.lua_path, root .. "/?.lua", root .. "/?/init.lua",
+    dir .. "/?.lua", dir .. "/?/init.lua")
+  local own = settings.local_c_modules and root .. "/?.so" or ""
+  package.cpath = merge(package.cpath, settings.lua_cpath, own)
+  local searchers = package.searchers or package.loaders
+  searchers[2] = searcher
+  -- dofile and loadfile read files as well; those are watched like modules.
+  local plain_loadfile, plain_dofile = loadfile, dofile
+  function G.loadfile(path, ...)
+    if path then host.watch(path) end
+    return plain_loadfile(path, ...)
+  end
+  function G.dofile(path)
+    if path then host.watch(path) end
+    return plain_dofile(path)
+  end
+end
+
+function loader.load(code, name)
+  return assert(load(code, name))
+end
+
+return loader

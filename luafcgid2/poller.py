@@ -1,0 +1,234 @@
+"""The connections of one worker: readiness, accepting, time-outs.  Non-blocking until a request is whole.
+
+In: a listening socket, an fcgi.Server.  Out: calls of Connection.receive for what is ready.  worker.py's
+threads call `poll` and `step`; its control thread calls the rest.  It makes no threads and knows no Lua.
+
+Connections are watched edge-triggered, so that a kept connection costs no system call between requests; the
+lock of a connection and its `pending` mark see to it that one thread reads it and no edge is lost.  Linux
+only in its use of epoll; the listener is watched with EPOLLEXCLUSIVE, so that one connection wakes one worker.
+"""
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from collections import deque
+from typing import Callable, Deque, Dict, Set, Tuple
+
+from .fcgi import Connection, Server
+
+ACCEPT_BURST = 16
+MAX_EVENTS = 64
+# Seconds without accepting after the kernel refused a descriptor: without a pause the ready listener would spin.
+ACCEPT_PAUSE = 0.1
+_GONE = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
+
+
+class Seat:
+    """What one thread does now: read by the control thread, written by its own thread only."""
+
+    __slots__ = ("number", "serial", "serving")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.serial = 0
+        self.serving = False
+
+
+class Watched(Connection):
+    """A connection that may be handed from thread to thread."""
+
+    def __init__(self, sock: socket.socket, server: Server) -> None:
+        super().__init__(sock, server)
+        self.lock = threading.Lock()
+        self.pending = False
+        self.deadline = 0.0
+        self.seat = Seat(0)
+
+
+class Poller:
+    """See the module's contract.  `read_timeout` in seconds bounds the silence inside a request."""
+
+    def __init__(self, listener: socket.socket, server: Server, max_connections: int, read_timeout: float,
+                 logger: logging.Logger) -> None:
+        self._listener, self._server, self._logger = listener, server, logger
+        self._max, self._read_timeout = max_connections, read_timeout
+        self._family, self._type = int(listener.family), int(listener.type)
+        self._listener_fd = listener.fileno()
+        self._epoll = select.epoll()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        self._epoll.register(self._wake_read, select.EPOLLIN)
+        self._ready: Deque[Tuple[int, int]] = deque()
+        self._connections: Dict[int, Watched] = {}
+        self._waiting: Set[Watched] = set()
+        self._refused = 0.0
+        self.paused_until = 0.0
+        self.accepting = False
+
+    def accept_connections(self) -> None:
+        """Watch the listener (again)."""
+        self.paused_until = 0.0
+        self.accepting = True
+        self._epoll.register(self._listener_fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+
+    def stop_accepting(self) -> None:
+        """Leave new connections to other workers."""
+        if self.accepting and not self.paused_until:
+            self._epoll.unregister(self._listener_fd)
+        self.accepting = False
+
+    def wake(self) -> None:
+        """Make a thread that is blocked in `poll` return."""
+        os.write(self._wake_write, b"x")
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is ready, so that `poll` is the next thing to do."""
+        return not self._ready
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a time-out is running: a request has begun to arrive, or accepting is paused."""
+        return bool(self._waiting) or bool(self.paused_until)
+
+    def poll(self) -> None:
+        """Wait until something is ready."""
+        self._ready.extend(self._epoll.poll(-1, MAX_EVENTS))
+
+    def step(self, seat: Seat, leading: Callable[[], bool]) -> None:
+        """Serve one thing that is ready; stop accepting when `leading()` turns false."""
+        try:
+            fd, flags = self._ready.popleft()
+        except IndexError:
+            return
+        connection = self._connections.get(fd)
+        if connection is not None:
+            self._serve(connection, fd, flags, seat)
+        elif fd == self._listener_fd:
+            self._accept(seat, leading)
+        elif fd == self._wake_read:
+            os.read(fd, 4096)
+
+    def _serve(self, connection: Watched, fd: int, flags: int, seat: Seat) -> None:
+        connection.pending = True
+        while connection.pending and connection.lock.acquire(False):
+            try:
+                connection.pending = False
+                if not connection.open:
+                    return
+                connection.seat = seat
+                self._read(connection, seat)
+                if flags & _GONE and connection.open:
+                    # The end of input came with this edge and gives no other.
+                    connection.receive()
+                self._after(connection, fd)
+            finally:
+                connection.lock.release()
+
+    @staticmethod
+    def _read(connection: Watched, seat: Seat) -> None:
+        seat.serial += 1
+        seat.serving = True
+        try:
+            while connection.receive():
+                pass
+        finally:
+            seat.serving = False
+
+    def _after(self, connection: Watched, fd: int) -> None:
+        if not connection.open:
+            self._connections.pop(fd, None)
+            self._waiting.discard(connection)
+        elif connection.partial:
+            connection.deadline = time.monotonic() + self._read_timeout
+            self._waiting.add(connection)
+        else:
+            self._waiting.discard(connection)
+
+    def _accept(self, seat: Seat, leading: Callable[[], bool]) -> None:
+        for _ in range(ACCEPT_BURST):
+            try:
+                # accept() itself looks up enums and the family each time, which costs more than the call.
+                fd, _peer = self._listener._accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._accept_failed(error)
+                return
+            if len(self._connections) >= self._max:
+                os.close(fd)
+                self._complain("MaxConnections (%d) reached: a connection was closed" % self._max)
+                continue
+            connection = Watched(socket.socket(self._family, self._type, 0, fd), self._server)
+            connection.seat = seat
+            self._read(connection, seat)
+            if connection.open:
+                self._adopt(connection)
+            if not leading() or not self.accepting:
+                return
+
+    def _adopt(self, connection: Watched) -> None:
+        """Watch a connection that stays open after its first read."""
+        fd = connection.fileno()
+        connection.deadline = time.monotonic() + self._read_timeout
+        with connection.lock:
+            self._connections[fd] = connection
+            if connection.partial or not connection.served:
+                self._waiting.add(connection)
+        self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+
+    def _accept_failed(self, error: OSError) -> None:
+        if error.errno == errno.EBADF or not self.accepting:
+            return
+        self._epoll.unregister(self._listener_fd)
+        self.paused_until = time.monotonic() + ACCEPT_PAUSE
+        self._complain("cannot accept: %s; trying again every %g s" % (error, ACCEPT_PAUSE))
+
+    def _complain(self, message: str) -> None:
+        """One line a minute: such trouble comes thousandfold."""
+        now = time.monotonic()
+        if now >= self._refused:
+            self._refused = now + 60
+            self._logger.error("%s", message)
+
+    def check_times(self) -> None:
+        """Close connections whose request came to a halt; resume accepting after a pause."""
+        now = time.monotonic()
+        if self.paused_until and now >= self.paused_until:
+            self.accept_connections()
+        for connection in list(self._waiting):
+            if now >= connection.deadline and connection.lock.acquire(False):
+                try:
+                    fd = connection.fileno()
+                    if connection.open:
+                        self._logger.warning("connection closed: nothing came for ReadTimeout (%g s)%s",
+                                             self._read_timeout,
+                                             " in the middle of a request" if connection.partial else "")
+                        connection.close()
+                    self._connections.pop(fd, None)
+                    self._waiting.discard(connection)
+                finally:
+                    connection.lock.release()
+
+    def close_idle(self, seat: Seat) -> int:
+        """While draining: close connections between requests; the number of those still in use.
+
+        What arrived just now is served first: nginx does not repeat a POST on a connection closed under it.
+        """
+        for fd, connection in list(self._connections.items()):
+            if connection.lock.acquire(False):
+                try:
+                    connection.seat = seat
+                    if connection.open:
+                        self._read(connection, seat)
+                    if connection.open and not connection.partial:
+                        connection.close()
+                    self._after(connection, fd)
+                finally:
+                    connection.lock.release()
+        return len(self._connections) + len(self._ready)

@@ -1,0 +1,79 @@
+"""Answers one whole request: finds the script, takes a state, makes the crossing, renders errors.
+
+In: an fcgi.Request (params, body, problem) and the number of the thread.  Out: a Reply.  worker.py makes one
+Responder per worker and hands its `respond` to the FastCGI server.  No sockets, no fork.
+"""
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Callable
+
+from .errors import Error, NoRoom, ProtocolError, RequestTooLarge
+from .pages import render
+from .params import decode, find
+from .pool import StatePool
+from .replies import Reply
+from .script import Resolver
+
+_NO_TIME = b"X-ElapsedTime: 0\r\n"
+
+
+class Responder:
+    """See the module's contract.
+
+    `elapsed` adds X-ElapsedTime as the ancestor does; `show_errors` puts message, traceback and source lines
+    on error pages; `generation` gives the scoreboard's number.
+    """
+
+    def __init__(self, pool: StatePool, resolver: Resolver, generation: Callable[[], int],
+                 logger: logging.Logger, show_errors: bool = False, elapsed: bool = True) -> None:
+        self._pool, self._resolver, self._generation, self._logger = pool, resolver, generation, logger
+        self._show_errors, self._elapsed = show_errors, elapsed
+        self.last_script = b""
+
+    def respond(self, request: Any, thread: int) -> Reply:
+        """The Reply to `request`.  Never raises for what a script or a client did."""
+        started = time.monotonic()
+        try:
+            if request.problem:
+                raise _problem(request)
+            wanted = find(request.params)
+            script = self._resolver.resolve(wanted.script_filename, wanted.document_root, started,
+                                            self._generation())
+            self.last_script = script.path
+            with self._pool.checkout(script) as state:
+                result = state.handle(request.params, request.body, thread)
+                if len(result) == 3:
+                    # Asked for by the prelude: the heap has grown.  Done by spare_time, after the response.
+                    self._pool.wants_collection(state)
+            head, rest = result[0], result[1]
+        except Error as error:
+            return self._failure(error, request)
+        if self._elapsed:
+            milliseconds = int((time.monotonic() - started) * 1000)
+            head += b"X-ElapsedTime: %d\r\n" % milliseconds if milliseconds else _NO_TIME
+        return Reply(head, rest)
+
+    def _failure(self, error: Error, request: Any) -> Reply:
+        traceback = getattr(error, "traceback", "")
+        message = str(error) + traceback
+        status = error.status
+        self._logger.log(logging.ERROR if status >= 500 else logging.INFO, "%d %s", status, message)
+        head, body = render(status, str(error), traceback, self._show_errors)
+        if _method(request.params) == b"HEAD":
+            body = b""
+        return Reply(head, body, message.encode("utf-8", "backslashreplace") if status >= 500 else b"")
+
+
+def _method(data: bytes) -> bytes:
+    try:
+        return decode(data).get(b"REQUEST_METHOD", b"")
+    except ProtocolError:
+        return b""
+
+
+def _problem(request: Any) -> Error:
+    if request.problem == 413:
+        return RequestTooLarge("the request's body is over MaxPostSize")
+    return NoRoom("no room for the request's body in TempDir")

@@ -1,0 +1,200 @@
+"""Scripts on disk: which file a request means, its bytecode, and whether it changed.
+
+In: SCRIPT_FILENAME and DOCUMENT_ROOT of a request; paths.  Out: a Script (which file), and a Version (one
+snapshot of that file and of all it requires).  pool.py calls it.  It runs no Lua and keeps no cache of
+versions.  Path rules: PITFALLS of FastCGI front ends; the ancestor checked nothing (any file could be run).
+"""
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import threading
+from typing import Dict, NamedTuple, Optional, Tuple
+
+from .errors import ScriptError, ScriptForbidden, ScriptNotFound
+from .runtime import Engine, text
+
+# Resolved names kept per worker; beyond it the table is emptied, so that made-up names cost no memory.
+MAX_NAMES = 2048
+
+
+class Script(NamedTuple):
+    """Which file to run: `path` as the web server names it (messages, Dir()), `real` with symlinks resolved
+    (what is read), `root` the document root.  All are bytes without a trailing slash."""
+
+    path: bytes
+    real: bytes
+    root: bytes
+
+    @property
+    def directory(self) -> bytes:
+        """The folder of the script, as Dir() gives it."""
+        return os.path.dirname(self.path)
+
+
+class Resolver:
+    """Finds the file of a request and refuses what may not run.
+
+    Answers are kept for `keep` seconds (MinFileInfoTime) and dropped when the generation moves.
+    """
+
+    def __init__(self, roots: Tuple[str, ...], extensions: Tuple[str, ...], keep: float) -> None:
+        self._roots = tuple(os.path.realpath(os.fsencode(root)) for root in roots)
+        self._extensions = tuple(os.fsencode(extension) for extension in extensions)
+        self._keep = keep
+        self._known: Dict[Tuple[bytes, bytes], Tuple[float, int, Script]] = {}
+
+    def resolve(self, name: bytes, root: bytes, now: float, generation: int) -> Script:
+        """The Script for SCRIPT_FILENAME `name` below DOCUMENT_ROOT `root`.
+
+        Raises ScriptError (the web server sent no name), ScriptNotFound, ScriptForbidden.
+        """
+        known = self._known.get((name, root))
+        if known is not None and known[0] > now and known[1] == generation:
+            return known[2]
+        script = self._look(name, root)
+        if len(self._known) >= MAX_NAMES:
+            self._known.clear()
+        self._known[name, root] = (now + self._keep, generation, script)
+        return script
+
+    def _look(self, name: bytes, root: bytes) -> Script:
+        if not name or not root:
+            missing = "SCRIPT_FILENAME" if not name else "DOCUMENT_ROOT"
+            raise ScriptError("the web server sends no %s: add it to its fastcgi parameters" % missing)
+        if name.startswith(b"proxy:"):
+            # Apache: proxy:fcgi://host:port/path
+            name = b"/" + name.partition(b"://")[2].partition(b"/")[2]
+        if b"\0" in name or not name.startswith(b"/"):
+            raise ScriptNotFound("script %s: not an absolute file name" % text(name))
+        if self._extensions and not name.endswith(self._extensions):
+            raise ScriptForbidden("script %s: its extension is not one of ScriptExtensions (%s)" % (
+                text(name), text(b", ".join(self._extensions))))
+        real = os.path.realpath(name)
+        try:
+            mode = os.stat(real).st_mode
+        except OSError as error:
+            raise _file_error(name, error) from None
+        if not stat.S_ISREG(mode):
+            raise ScriptNotFound("script %s: not a regular file" % text(name))
+        roots = self._roots or (os.path.realpath(root),)
+        if not any(real.startswith(folder.rstrip(b"/") + b"/") for folder in roots):
+            raise ScriptForbidden("script %s: lies outside of %s (see ScriptRoots)" % (
+                text(real), text(b", ".join(roots))))
+        return Script(os.path.normpath(name), real, os.path.normpath(root))
+
+
+class Stamp(NamedTuple):
+    """What tells one content of a file from another without reading it."""
+
+    mtime_ns: int
+    size: int
+    inode: int
+
+
+def stamp(status: os.stat_result) -> Stamp:
+    """The stamp of a file's status."""
+    return Stamp(status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def _file_error(path: bytes, error: OSError) -> Exception:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return ScriptForbidden("script %s: %s" % (text(path), error.strerror))
+    return ScriptNotFound("script %s: %s" % (text(path), error.strerror))
+
+
+class Version:
+    """One snapshot of a script: bytecode of the file, of StartupScript and of every module it has required.
+
+    All clones of a version load from here, so an edit in progress never mixes two versions.  Threads may
+    share a version.
+    """
+
+    def __init__(self, engine: Engine, script: Script, startup: str = "", checksum: bool = True) -> None:
+        self.script = script
+        self._engine, self._startup, self._checksum = engine, startup, checksum
+        self._lock = threading.Lock()
+        self._codes: Dict[bytes, bytes] = {}
+        # path -> (stamp, digest); None stands for a file that was not there.
+        self._files: Dict[bytes, Optional[Tuple[Stamp, bytes]]] = {}
+
+    def code(self) -> bytes:
+        """Bytecode of the script.  Raises ScriptNotFound, ScriptForbidden, ScriptError."""
+        try:
+            return self._compiled(self.script.real, self.script.path)
+        except OSError as error:
+            raise _file_error(self.script.path, error) from None
+
+    def startup(self) -> Optional[bytes]:
+        """Bytecode of StartupScript; None if none is set or the file is missing, as with the ancestor."""
+        return self.module(os.fsencode(self._startup)) if self._startup else None
+
+    def startup_name(self) -> bytes:
+        """The chunk name of StartupScript."""
+        return b"@" + os.fsencode(self._startup)
+
+    def module(self, path: bytes) -> Optional[bytes]:
+        """Bytecode of the Lua file `path`, None if there is none.  Raises ScriptError."""
+        try:
+            return self._compiled(path, path)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+            return None
+        except OSError as error:
+            raise ScriptError("cannot open %s: %s" % (text(path), error.strerror)) from None
+
+    def watch(self, path: bytes) -> None:
+        """Reload the script when `path` changes, too."""
+        with self._lock:
+            if path not in self._files:
+                self._files[path] = self._identify(path)
+
+    def _compiled(self, path: bytes, name: bytes) -> bytes:
+        with self._lock:
+            code = self._codes.get(path)
+            if code is None:
+                with open(path, "rb") as file:
+                    # The stamp is taken first: a write in between shows as a change at the next check.
+                    taken = stamp(os.fstat(file.fileno()))
+                    source = file.read()
+                self._files[path] = (taken, self._digest(source))
+                code = self._codes[path] = self._engine.compile(source, b"@" + name)
+            return code
+
+    def _digest(self, source: bytes) -> bytes:
+        return hashlib.sha256(source).digest() if self._checksum else b""
+
+    def _identify(self, path: bytes) -> Optional[Tuple[Stamp, bytes]]:
+        try:
+            with open(path, "rb") as file:
+                taken = stamp(os.fstat(file.fileno()))
+                return taken, self._digest(file.read()) if self._checksum else b""
+        except OSError:
+            return None
+
+    def changed(self) -> bool:
+        """Whether any file of this version has other content now.
+
+        Size, time and inode are compared; with UseFileChecksum a file whose stamp moved is read, and one with
+        the same bytes has not changed.  Raises ScriptNotFound when the script itself is gone.
+        """
+        with self._lock:
+            files = list(self._files.items())
+        for path, before in files:
+            try:
+                now = stamp(os.stat(path))
+            except OSError as error:
+                if path == self.script.real:
+                    raise _file_error(self.script.path, error) from None
+                if before is not None:
+                    return True
+                continue
+            if before is not None and before[0] == now:
+                continue
+            after = self._identify(path)
+            if before is None or after is None or not self._checksum or after[1] != before[1]:
+                return True
+            with self._lock:
+                self._files[path] = after
+        return False

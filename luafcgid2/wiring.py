@@ -1,0 +1,84 @@
+"""Builds the parts of a worker from the configuration: the one place that knows which option goes where.
+
+In: a Config, an Engine, a Scoreboard, a logger.  Out: session service, state pool, responder, FastCGI server.
+worker.py calls it after the fork; tests build the same parts without a fork.  It starts nothing.
+"""
+from __future__ import annotations
+
+import logging
+import os
+import resource
+from typing import Any, Callable, Dict
+
+from .fcgi import Limits, Server
+from .pool import Rules, StatePool
+from .popen import Popens
+from .replies import Reply
+from .responder import Responder
+from .runtime import Engine
+from .script import Resolver
+from .sessions import open_store
+from .sessions.session import HOST_CALLS, SessionService
+from .state import Services
+
+GENERATIONAL = ("5.4", "5.5")
+
+
+def make_sessions(config: Any, logger: logging.Logger) -> SessionService:
+    """The session service; its store opens at the first use."""
+    return SessionService(config, open_store(config.session_store, logger), logger)
+
+
+def settings(config: Any, engine: Engine) -> Dict[str, Any]:
+    """What the prelude wants to know, as values that Lua takes."""
+    return {
+        "default_headers": config.default_headers.encode("utf-8", "surrogateescape"),
+        "default_status": config.default_http_status.encode(),
+        "default_content_type": config.default_content_type.encode(),
+        "entrypoint": config.entrypoint.encode(),
+        "session_name": config.session_name.encode(),
+        "config_code": engine.compile(config.globals_chunk, b"=Config"),
+        "lua_path": ";".join(filter(None, (config.lua_path, engine.default_path().decode()))).encode(),
+        "lua_cpath": ";".join(filter(None, (config.lua_cpath, engine.default_cpath().decode()))).encode(),
+        "local_c_modules": config.allow_local_c_modules,
+        "generational": engine.version in GENERATIONAL,
+    }
+
+
+def make_pool(config: Any, engine: Engine, scoreboard: Any, sessions: SessionService,
+              logger: logging.Logger) -> StatePool:
+    """The state pool with its host functions."""
+    popens = Popens()
+    calls: Dict[str, Callable[..., Any]] = {
+        "popen_open": popens.open, "popen_opened": popens.opened, "popen_wait": popens.wait,
+    }
+
+    def per_state() -> Dict[str, Callable[..., Any]]:
+        own = sessions.for_state()
+        return {name: getattr(own, method) for name, method in HOST_CALLS.items()}
+
+    services = Services(engine, settings(config, engine), logger, calls, per_state)
+    rules = Rules(config.lua_states, config.lua_max_states, config.lua_total_states,
+                  config.min_file_info_time / 1000, config.use_file_checksum, config.startup_script,
+                  config.on_reload_error == "last-good" and not config.show_errors)
+    pool = StatePool(services, rules, lambda: scoreboard.generation, logger)
+    calls["thread_data"] = lambda: b"".join(b"%s\0%d\0" % item for item in pool.counts().items())
+    return pool
+
+
+def make_responder(config: Any, pool: StatePool, scoreboard: Any, logger: logging.Logger) -> Responder:
+    """The responder with its path rules."""
+    resolver = Resolver(tuple(config.script_roots), tuple(config.script_extensions),
+                        config.min_file_info_time / 1000)
+    return Responder(pool, resolver, lambda: scoreboard.generation, logger, config.show_errors,
+                     config.elapsed_time_header)
+
+
+def make_server(config: Any, respond: Callable[[Any], Reply], logger: logging.Logger) -> Server:
+    """The FastCGI server; GET_VALUES answers what all workers together accept."""
+    # The soft limit keeps a worker from promising descriptors that it cannot have.
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    connections = min(config.max_connections, max(1, files - 64)) * (config.workers or os.cpu_count() or 1)
+    limits = Limits(config.max_params_size, config.max_post_size, config.body_memory, config.temp_dir,
+                    config.send_timeout)
+    return Server(respond, limits, logger, connections, connections)

@@ -1,0 +1,235 @@
+"""One worker process: threads that serve, and the main thread that watches over them.
+
+In: what the master made before the fork: config, engine, listener, scoreboard, the pipe that tells of the
+master's death.  Out: an exit code.  master.py calls `Worker.run` in the child and exits with its result.
+
+Threads: one leads, that is, it polls and serves what is ready, inline.  The main thread ticks every TICK
+seconds while there is work; when it sees the leader in the same request for a whole tick it makes a parked
+thread the leader, and the old one parks when its request ends.  So short requests never pay for the other
+threads (handing the GIL around at every system call halves the rate), and long ones do not block short ones.
+After QUIET_TICKS ticks without work the main thread sleeps until the leader's next wake-up: an idle worker
+never wakes.
+"""
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from queue import SimpleQueue
+from typing import Any, Optional, Tuple
+
+import setproctitle
+
+from . import log
+from .errors import BootError, Error
+from .poller import Poller, Seat
+from .wiring import make_pool, make_responder, make_server, make_sessions
+
+TICK = 0.005
+QUIET_TICKS = 10
+# While draining: seconds between two looks at what is still under way.
+DRAIN_TICK = 0.01
+
+
+class Worker:
+    """See the module's contract.
+
+    `index` counts from 0; `listener` is the bound socket; `master_pipe` reads EOF when the master is gone;
+    one byte is written to `ready_fd` once connections are accepted.
+    """
+
+    def __init__(self, index: int, config: Any, engine: Any, listener: socket.socket, scoreboard: Any,
+                 master_pipe: int, logger: logging.Logger, ready_fd: Optional[int] = None) -> None:
+        self._index, self._config, self._engine, self._scoreboard = index, config, engine, scoreboard
+        self._listener, self._master_pipe, self._logger, self._ready_fd = listener, master_pipe, logger, ready_fd
+        self._slot = scoreboard.slot(index)
+        self._seats = [Seat(number) for number in range(config.worker_threads)]
+        # The seat of the thread that leads; None while an appointed one has not sat down yet.
+        self._leader: Optional[Seat] = None
+        self._baton: SimpleQueue = SimpleQueue()
+        self._lock = threading.Lock()
+        self._parked = 0
+        self._epoch = 0
+        self._sleeping = False
+        self._title: Optional[bytes] = None
+
+    def run(self) -> int:
+        """Serve until told to stop; the exit code: 0, or BootError's when the worker cannot start."""
+        try:
+            self._boot()
+        except (Error, OSError) as error:
+            self._logger.error("worker %d cannot boot: %s", self._index + 1, error)
+            return BootError.exit_code
+        try:
+            graceful = self._watch()
+            return self._drain() if graceful else 0
+        finally:
+            self._slot.ready = 0
+
+    def _boot(self) -> None:
+        self._handle_signals()
+        config, scoreboard = self._config, self._scoreboard
+        self._sessions = make_sessions(config, self._logger)
+        self._pool = make_pool(config, self._engine, scoreboard, self._sessions, self._logger)
+        self._responder = make_responder(config, self._pool, scoreboard, self._logger)
+        self._server = make_server(config, self._respond, self._logger)
+        self._poller = Poller(self._listener, self._server, config.max_connections, config.read_timeout,
+                              self._logger)
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        for seat in self._seats:
+            threading.Thread(target=self._sit, args=(seat,), name="thread %d" % seat.number, daemon=True).start()
+        self._poller.accept_connections()
+        self._slot.pid = os.getpid()
+        self._slot.ready = 1
+        self._show(b"")
+        if self._ready_fd is not None:
+            os.write(self._ready_fd, b"1")
+            os.close(self._ready_fd)
+
+    def _handle_signals(self) -> None:
+        """Signals become bytes in a pipe, which the main thread reads: Python's own handlers would wait for
+        Lua to return.  Calls that a signal interrupts are restarted, for C modules that do not expect it."""
+        self._signal_read, signal_write = os.pipe()
+        os.set_blocking(self._signal_read, False)
+        os.set_blocking(signal_write, False)
+        signal.set_wakeup_fd(signal_write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+            signal.siginterrupt(number, False)
+
+    def _respond(self, request: Any) -> Any:
+        self._slot.requests += 1
+        return self._responder.respond(request, request._conn.seat.number)
+
+    def _sit(self, seat: Seat) -> None:
+        """The life of one thread: parked, leading, parked again."""
+        while True:
+            with self._lock:
+                self._parked += 1
+            self._lead(seat, self._baton.get())
+
+    def _lead(self, seat: Seat, epoch: int) -> None:
+        poller, pool = self._poller, self._pool
+        self._leader = seat
+
+        def leading() -> bool:
+            return self._epoch == epoch
+
+        while self._epoch == epoch:
+            if poller.idle:
+                poller.poll()
+                if self._sleeping:
+                    self._sleeping = False
+                    os.write(self._wake_write, b"x")
+            try:
+                poller.step(seat, leading)
+                if pool.pending:
+                    pool.spare_time()
+            except Exception:
+                # A fault of ours must cost one connection, not the thread that leads.
+                self._logger.exception("unexpected error in thread %d", seat.number)
+
+    def _appoint(self) -> None:
+        """Make a parked thread the leader, if there is one."""
+        with self._lock:
+            if not self._parked:
+                return
+            self._parked -= 1
+            self._epoch += 1
+            self._leader = None
+        self._baton.put(self._epoch)
+
+    def _watch(self) -> bool:
+        """The main thread's loop; True for a graceful end, False for one at once."""
+        poll = select.poll()
+        for fd in (self._signal_read, self._wake_read, self._master_pipe):
+            poll.register(fd, select.POLLIN)
+        self._appoint()
+        serial, quiet = -1, 0
+        while True:
+            timeout = TICK * 1000 if quiet < QUIET_TICKS else 1000 if self._poller.waiting else None
+            for fd, _flags in poll.poll(timeout):
+                if fd == self._wake_read:
+                    os.read(fd, 4096)
+                    quiet = 0
+                elif fd == self._master_pipe:
+                    self._logger.warning("the master is gone: worker %d leaves", self._index + 1)
+                    return True
+                else:
+                    end = self._signalled()
+                    if end is not None:
+                        return end
+            if self._poller.waiting:
+                self._poller.check_times()
+            serial, quiet = self._look(serial, quiet)
+
+    def _look(self, serial: int, quiet: int) -> Tuple[int, int]:
+        """One look at the leader: (its serial, ticks without work)."""
+        leader = self._leader
+        if leader is None:
+            return serial, 0
+        if leader.serving:
+            if leader.serial == serial:
+                self._appoint()
+            return leader.serial, 0
+        if leader.serial != serial:
+            return leader.serial, 0
+        if quiet == QUIET_TICKS - 1:
+            self._rest()
+            self._sleeping = True
+            if leader.serial != serial or leader.serving:
+                # It came by before it could see the mark.
+                self._sleeping = False
+                return leader.serial, 0
+        return serial, quiet + 1
+
+    def _rest(self) -> None:
+        """Nothing to do for a while: collect garbage, say in the process title what was served last."""
+        self._pool.housekeep()
+        self._sessions.sweep()
+        self._show(self._responder.last_script)
+
+    def _show(self, script: bytes) -> None:
+        if script != self._title:
+            self._title = script
+            name = " [%s]" % os.path.basename(script).decode("utf-8", "replace") if script else ""
+            setproctitle.setproctitle("luafcgid2: worker %d%s" % (self._index + 1, name))
+
+    def _signalled(self) -> Optional[bool]:
+        """Act on the signals that came: True ends gracefully, False at once, None goes on."""
+        end = None
+        for number in os.read(self._signal_read, 4096):
+            if number in (signal.SIGINT, signal.SIGQUIT):
+                return False
+            if number == signal.SIGTERM:
+                end = True
+            elif number == signal.SIGUSR1:
+                log.reopen(self._logger)
+        return end
+
+    def _drain(self) -> int:
+        """Finish what is under way, StopTimeout seconds at most; then Lua's finalizers run."""
+        poller, own = self._poller, Seat(len(self._seats))
+        self._server.draining = True
+        poller.stop_accepting()
+        deadline = time.monotonic() + self._config.stop_timeout
+        poll = select.poll()
+        poll.register(self._signal_read, select.POLLIN)
+        while time.monotonic() < deadline:
+            left = poller.close_idle(own) + sum(seat.serving for seat in self._seats)
+            if not left:
+                self._pool.close()
+                return 0
+            if poll.poll(DRAIN_TICK * 1000) and self._signalled() is False:
+                return 0
+            leader = self._leader
+            if leader is not None and leader.serving:
+                self._appoint()
+        self._logger.warning("worker %d leaves after StopTimeout (%g s) with %d requests under way",
+                             self._index + 1, self._config.stop_timeout, left)
+        return 0
