@@ -1,0 +1,152 @@
+# luafcgid2.  `make run` serves examples/, `make test` runs every test; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV ?= .venv
+# make run: where the development front listens, and what it serves.
+HTTP ?= 127.0.0.1:8080
+SITE ?= examples
+# make test: which tests, and more options of pytest.
+TESTS ?= tests
+ARGS ?=
+# make bench: options of benchmarks/bench.py.
+BENCH ?=
+LINE_LENGTH = 120
+# make install: DESTDIR is the root of a package being built.
+PREFIX ?= /usr/local
+DESTDIR ?=
+SYSCONFDIR ?= /etc
+LOCALSTATEDIR ?= /var
+EXTRAS ?= redis
+
+TEST_PACKAGES = curl lighttpd lua-cjson lua-filesystem lua-lpeg lua-socket nginx procps redis-server \
+	spawn-fcgi strace wrk
+BENCH_PACKAGES = gcc libc6-dev libfcgi-dev nginx php-fpm procps wrk
+
+# One stamp per Python version: another PYTHON makes the virtualenv anew, and so all that is in it.
+PYVERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+MADE = $(VENV)/made-with-python-$(PYVERSION)
+PACKAGED = setup.cfg setup.py luafcgid2/__init__.py
+SOURCES = LICENSE README.rst setup.cfg setup.py
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
+NO_WHEEL = { echo "pip failed. Without a ready-made lupa for this machine (a Pi Zero or Pi 1) it compiles:" \
+	"sudo apt-get install gcc python3-dev"; exit 1; } >&2
+
+# What an administrator edits, as FILE-IN-ETC:PLACE; never overwritten.  Nothing of it is in effect before nginx
+# or lighttpd is told to use it.
+KEPT_FILES = config.lua:luafcgid2/config.lua default/luafcgid2:default/luafcgid2 \
+	logrotate.d/luafcgid2:logrotate.d/luafcgid2 \
+	nginx/luafcgid2.conf:nginx/snippets/luafcgid2.conf \
+	nginx/luafcgid2-upstream.conf:nginx/conf.d/luafcgid2-upstream.conf \
+	lighttpd/luafcgid2.conf:lighttpd/conf-available/15-luafcgid2.conf
+HOME_DIR = $(PREFIX)/lib/luafcgid2
+SHARE_DIR = $(PREFIX)/share/luafcgid2
+STAGED = $(DESTDIR)$(HOME_DIR)
+
+.DEFAULT_GOAL = help
+.PHONY: help run test lint bench sample install uninstall clean python
+
+help:
+	@echo 'make run        serve $(SITE)/ on http://$(HTTP)   (HTTP=host:port SITE=folder)'
+	@echo 'make test       install what the tests need, run them   (TESTS=tests/unit ARGS=-x)'
+	@echo 'make lint       ruff, and luacheck and shellcheck where they are installed'
+	@echo 'make bench      against a bare C responder and php-fpm   (BENCH="--seconds 5")'
+	@echo 'make sample     write etc/config.lua and the tables in README.rst from the table of options'
+	@echo 'make install    into $(PREFIX) and $(SYSCONFDIR)   (DESTDIR= PREFIX= EXTRAS=redis)'
+	@echo 'make uninstall  remove the programs; configuration, sessions and logs stay'
+	@echo 'make clean      remove the virtualenv and everything built'
+
+run: $(VENV)/serve
+	@exec $(VENV)/bin/luafcgid2 serve '$(SITE)' --http '$(HTTP)'
+
+test:
+	@.ci/apt $(TEST_PACKAGES)
+	@$(MAKE) --no-print-directory $(VENV)/test
+	@exec $(VENV)/bin/python -m pytest --timeout=300 $(ARGS) $(TESTS)
+
+lint: $(VENV)/lint
+	$(VENV)/bin/ruff check --target-version py39 --line-length $(LINE_LENGTH) --select E,F,W,B .
+	@if command -v luacheck >/dev/null; then \
+		luacheck --quiet --std max --max-line-length $(LINE_LENGTH) --ignore 111 112 113 121 122 131 142 143 212 -- luafcgid2/lua examples benchmarks; \
+	else echo 'luacheck is not installed: Lua files are not checked'; fi
+	@if command -v shellcheck >/dev/null; then shellcheck --severity=warning .ci/run .ci/apt init.d/luafcgid2; \
+	else echo 'shellcheck is not installed: shell scripts are not checked'; fi
+
+bench:
+	@.ci/apt $(BENCH_PACKAGES)
+	@$(MAKE) --no-print-directory $(VENV)/serve
+	@exec $(VENV)/bin/python benchmarks/bench.py $(BENCH)
+
+sample: $(VENV)/serve
+	$(VENV)/bin/python -m luafcgid2.reference sample >etc/config.lua.new
+	mv etc/config.lua.new etc/config.lua
+	$(VENV)/bin/python -m luafcgid2.reference readme >README.rst.new
+	mv README.rst.new README.rst
+
+# The interpreter is the one thing that cannot be installed by a rule of its own.
+python:
+	@test -n '$(PYVERSION)' || { echo "$(PYTHON) does not run: sudo apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || \
+		{ echo "luafcgid2 needs Python 3.9 or newer; $(PYTHON) is $(PYVERSION)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/apt python3-venv
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make virtualenvs: sudo apt-get install python3-venv" >&2; exit 1; }
+
+$(MADE):
+	@$(MAKE) --no-print-directory python
+	$(PYTHON) -m venv --clear '$(VENV)'
+	@touch '$@'
+
+$(VENV)/serve: $(MADE) $(PACKAGED)
+	$(PIP) install --quiet --editable '.[serve]' || $(NO_WHEEL)
+	@touch '$@'
+
+$(VENV)/test: $(MADE) $(PACKAGED)
+	$(PIP) install --quiet --editable '.[serve,test]' || $(NO_WHEEL)
+	@touch '$@' '$(VENV)/serve'
+
+$(VENV)/lint: $(MADE) $(PACKAGED)
+	$(PIP) install --quiet 'ruff>=0.4'
+	@touch '$@'
+
+# A virtualenv of its own, because Debian's Python refuses packages of pip.  It is built beside the old one
+# and then moved, so that a failure leaves what was there; what names the building place is rewritten.  The
+# package is built from a copy: a build in the checkout would leave root's files there.
+install: python
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib'
+	rm -rf '$(STAGED).new' '$(STAGED).old'
+	$(PYTHON) -m venv '$(STAGED).new'
+	mkdir '$(STAGED).new/source'
+	cp -R luafcgid2 $(SOURCES) '$(STAGED).new/source/'
+	'$(STAGED).new/bin/python' -m pip --disable-pip-version-check install --quiet \
+		'$(STAGED).new/source$(if $(EXTRAS),[$(EXTRAS)])' || $(NO_WHEEL)
+	rm -rf '$(STAGED).new/source'
+	grep -rlI -F '$(STAGED).new' '$(STAGED).new/bin' '$(STAGED).new/pyvenv.cfg' | \
+		xargs sed -i 's|$(STAGED)\.new|$(HOME_DIR)|g'
+	test ! -e '$(STAGED)' || mv '$(STAGED)' '$(STAGED).old'
+	mv '$(STAGED).new' '$(STAGED)'
+	rm -rf '$(STAGED).old'
+	ln -sf '$(HOME_DIR)/bin/luafcgid2' '$(DESTDIR)$(PREFIX)/bin/luafcgid2'
+	ln -sf '$(HOME_DIR)/bin/luafcgid2ctl' '$(DESTDIR)$(PREFIX)/bin/luafcgid2ctl'
+	install -d '$(DESTDIR)$(SHARE_DIR)' '$(DESTDIR)$(LOCALSTATEDIR)/lib/luafcgid2' \
+		'$(DESTDIR)$(LOCALSTATEDIR)/log/luafcgid2'
+	cp -R examples etc/nginx etc/lighttpd etc/config.lua '$(DESTDIR)$(SHARE_DIR)/'
+	set -e; for pair in $(KEPT_FILES); do to="$(DESTDIR)$(SYSCONFDIR)/$${pair#*:}"; \
+		test -e "$$to" || install -D -m 644 "etc/$${pair%%:*}" "$$to"; done
+	install -d '$(DESTDIR)$(SYSCONFDIR)/init.d'
+	sed 's|/usr/local|$(PREFIX)|g' init.d/luafcgid2 >'$(DESTDIR)$(SYSCONFDIR)/init.d/luafcgid2'
+	chmod 755 '$(DESTDIR)$(SYSCONFDIR)/init.d/luafcgid2'
+	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && id www-data >/dev/null 2>&1; then \
+		chown www-data: '$(LOCALSTATEDIR)/lib/luafcgid2' '$(LOCALSTATEDIR)/log/luafcgid2'; fi
+	@echo 'Installed. Next: look at $(SYSCONFDIR)/luafcgid2/config.lua, then'
+	@echo '  sudo update-rc.d luafcgid2 defaults && sudo service luafcgid2 start'
+	@echo '  nginx: write "include snippets/luafcgid2.conf;" into a server block, and reload nginx'
+	@echo '  lighttpd: sudo lighty-enable-mod luafcgid2, and restart lighttpd'
+
+uninstall:
+	rm -rf '$(STAGED)' '$(DESTDIR)$(SHARE_DIR)'
+	rm -f '$(DESTDIR)$(PREFIX)/bin/luafcgid2' '$(DESTDIR)$(PREFIX)/bin/luafcgid2ctl' \
+		'$(DESTDIR)$(SYSCONFDIR)/init.d/luafcgid2'
+
+clean:
+	rm -rf '$(VENV)' build dist benchmarks/build *.egg-info .eggs .pytest_cache .hypothesis .ruff_cache
+	find luafcgid2 tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

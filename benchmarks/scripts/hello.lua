@@ -1,0 +1,3 @@
+function main(env, con)
+  Send("Hello, world!")
+end
