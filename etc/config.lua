@@ -1,0 +1,198 @@
+-- Configuration of luafcgid2.
+-- This file is a Lua 5.3 program; what it leaves in these global variables counts.  Lines commented out
+-- show the defaults, or an example where the default is empty.  To test it:  luafcgid2 -t config.lua
+-- Made from the table of options by  python -m luafcgid2.reference sample
+
+---- Processes
+
+-- Worker processes; 0 is one for each core. Each runs WorkerThreads requests at a time.
+Workers = 0
+
+-- Threads in each worker process: this many of its requests can wait for a database or compute.
+WorkerThreads = 4
+
+-- Account that the workers run as when the master is started by root; empty: stay who we are.
+-- User = "www-data"
+
+-- Group that the workers run as; empty: the first group of User.
+-- Group = "www-data"
+
+-- File that holds the master's process id, locked while it runs; empty: none.
+-- PidFile = "/var/tmp/luafcgid2.pid"
+
+-- A graceful stop waits this long for requests under way before it kills. In seconds.
+-- StopTimeout = 30
+
+-- So many dead workers within RestartInterval, and the master waits before it starts the next.
+-- RestartLimit = 10
+
+-- The time over which RestartLimit counts dead workers. In seconds.
+-- RestartInterval = 60
+
+---- Listener
+
+-- Where the web server reaches us: a socket path, ":9000", "127.0.0.1:9000", "[::1]:9000", "fd:0" for
+-- an inherited descriptor, "systemd". The C++ luafcgid2 read only this spelling, though its sample
+-- file wrote listen; both are read now.
+Listen = "/var/tmp/luafcgid2.sock"
+
+-- File mode of a unix socket, in octal: "0660", or the number 0660 or 660.
+-- ListenMode = "0660"
+
+-- Owner of a unix socket, set when the master is started by root; empty: unchanged.
+-- ListenOwner = "www-data"
+
+-- Group of a unix socket: the web server's; empty: unchanged.
+-- ListenGroup = "www-data"
+
+-- Connections that may wait to be accepted; 0 and -1 are the default.
+-- ListenBacklog = 1024
+
+-- Connections that one worker keeps open at most, idle ones of fastcgi_keep_conn included.
+-- MaxConnections = 1024
+
+-- A connection may take this long to send the rest of a request; 0: no limit. In seconds.
+-- ReadTimeout = 60
+
+-- A connection may take this long to accept more of an answer; 0: no limit. In seconds.
+-- SendTimeout = 60
+
+---- Lua states
+
+-- The Lua that runs the scripts. This file is always read by Lua 5.3. One of "5.1", "5.2", "5.3",
+-- "5.4", "5.5", "jit".
+-- LuaVersion = "5.3"
+
+-- Lua states that a worker makes when a script is first asked for.
+-- LuaStates = 3
+
+-- Lua states of one script that a worker keeps at most; beyond it a state serves one request.
+-- LuaMaxStates = 5
+
+-- Lua states of all scripts that a worker keeps at most; the least recently used goes first.
+-- LuaTotalStates = 64
+
+-- Put before package.path, in its notation.
+-- LuaPath = "/srv/lua/?.lua"
+
+-- Put before package.cpath, in its notation.
+-- LuaCPath = "/srv/lua/?.so"
+
+-- Load C modules from the document root, as the C++ luafcgid2 did.
+-- AllowLocalCModules = false
+
+---- Scripts
+
+-- The global function that is called for each request.
+Entrypoint = "main"
+
+-- A Lua file that each new state runs before the script.
+-- StartupScript = "/etc/luafcgid2/startup.lua"
+
+-- A script is taken as unchanged for this long; 0: always look. SIGHUP makes all look at once. In
+-- milliseconds.
+-- MinFileInfoTime = 5000
+
+-- Compare the content of a file whose time, size or inode changed before reloading it.
+-- UseFileChecksum = true
+
+-- When an edited script does not load: serve the last good version, or answer 500. One of "last-good",
+-- "error".
+-- OnReloadError = "last-good"
+
+-- Scripts must lie below one of these; empty: below the request's DOCUMENT_ROOT.
+-- ScriptRoots = {"/var/www"}
+
+-- Names of scripts must end in one of these; {}: any name.
+-- ScriptExtensions = {".lua"}
+
+---- Requests
+
+-- Largest request body: over it the answer is 413 and no script runs; 0: no limit. The C++ luafcgid2
+-- read this key and never used it. In bytes.
+-- MaxPostSize = 4194304
+
+-- A larger request body goes to a temporary file. In bytes.
+-- BodyMemory = 262144
+
+-- Directory for such files; empty: the system's.
+-- TempDir = "/var/tmp"
+
+-- Largest sum of a request's FastCGI parameters (its headers). In bytes.
+-- MaxParamsSize = 262144
+
+---- Responses
+
+-- Status of an answer that does not set one.
+-- DefaultHttpStatus = "200 OK"
+
+-- Content-Type of an answer that does not set one.
+-- DefaultContentType = "text/html"
+
+-- Headers added to every answer, each line ended by \r\n.
+-- DefaultHeaders = "X-Powered-By: luafcgid2\r\n"
+
+-- Send X-ElapsedTime: the script's run time in milliseconds.
+-- ElapsedTimeHeader = true
+
+-- Show message, traceback and source lines on the 500 page. Not for the public.
+-- ShowErrors = false
+
+---- Sessions
+
+-- Where sessions live, so that all workers share them and a restart keeps them.
+-- SessionStore = "sqlite:///var/lib/luafcgid2/state.db"
+
+-- Name of the session cookie.
+-- SessionName = "XLuaSession"
+
+-- A session unused for this long is forgotten. In seconds.
+-- SessionTime = 3600
+
+-- Length of a session key; below 16 it could be guessed. In characters.
+-- SessionKeyLen = 24
+
+-- Send the session cookie over https only; set false for a site on plain http.
+-- SessionCookieSecure = true
+
+-- Hide the session cookie from JavaScript.
+-- SessionCookieHttpOnly = true
+
+-- SameSite attribute of the session cookie; empty: none sent. One of "", "Strict", "Lax", "None".
+-- SessionCookieSameSite = ""
+
+-- Domain attribute of the session cookie; empty: none, so only this host gets it.
+-- SessionCookieDomain = "example.org"
+
+-- Points that a request must reach to use a session; 0 or less: no check.
+-- SessionTargetScore = 3
+
+-- Points for the same client address.
+-- SessionIpScore = 3
+
+-- Points for the same User-Agent.
+-- SessionUserAgentScore = 2
+
+-- Points for the same Accept-Language.
+-- SessionLanguageScore = 1
+
+-- A session that was reached takes on the visitor's present address, browser and language; false:
+-- those it began with count for ever.
+-- SessionFollowIdentity = true
+
+---- Log
+
+-- The log; SIGUSR1 opens it anew. Empty: standard error.
+LogFilePath = "/var/log/luafcgid2/luafcgid2.log"
+
+-- The least level that is logged. One of "debug", "info", "warning", "error", "critical".
+-- LogLevel = "info"
+
+---- Data for scripts
+
+-- Your own table: scripts see a copy as Config, and Config[SERVER_NAME] as LocalConfig.
+Config = {
+  greeting = "Hello",
+  -- what the virtual host blog.example.org sees as LocalConfig
+  ["blog.example.org"] = { title = "Blog" },
+}

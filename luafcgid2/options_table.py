@@ -1,0 +1,205 @@
+"""The configuration keys as data: one row each, in the order of the sample file.
+
+In: nothing.  Out: rows() yields the keyword arguments of options.Option.  Only options.py calls it.  Defaults
+of the keys of luafcgid2 are those of the C++ program's code, not of its sample file.
+"""
+from __future__ import annotations
+
+from typing import Any, Dict, Tuple
+from collections.abc import Iterator
+
+CPP, C = "luafcgid2", "luafcgid"
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_BIG = 1 << 40
+
+PROCESSES = (
+    dict(name="Workers", field="workers", kind="int", default=0, minimum=0, maximum=512, active=True,
+         doc="Worker processes; 0 is one for each core. Each runs WorkerThreads requests at a time."),
+    dict(name="WorkerThreads", field="worker_threads", kind="int", default=4, since=CPP, minimum=1,
+         maximum=1024,
+         clamp=True, aliases=("workers",), active=True,
+         doc="Threads in each worker process: this many of its requests can wait for a database or compute."),
+    dict(name="User", field="user", kind="account", default="", example="www-data",
+         doc="Account that the workers run as when the master is started by root; empty: stay who we are."),
+    dict(name="Group", field="group", kind="account", default="", example="www-data",
+         doc="Group that the workers run as; empty: the first group of User."),
+    dict(name="PidFile", field="pid_file", kind="path", default="/var/tmp/luafcgid2.pid",
+         doc="File that holds the master's process id, locked while it runs; empty: none."),
+    dict(name="StopTimeout", field="stop_timeout", kind="seconds", default=30, minimum=0, maximum=86400,
+         unit="seconds", doc="A graceful stop waits this long for requests under way before it kills."),
+    dict(name="RestartLimit", field="restart_limit", kind="int", default=10, minimum=1, maximum=100000,
+         doc="So many dead workers within RestartInterval, and the master waits before it starts the next."),
+    dict(name="RestartInterval", field="restart_interval", kind="seconds", default=60, minimum=1,
+         maximum=86400,
+         unit="seconds", doc="The time over which RestartLimit counts dead workers."),
+)
+LISTENER = (
+    dict(name="Listen", field="listen", kind="address", default="/var/tmp/luafcgid2.sock", since=CPP,
+         aliases=("listen",), pattern=r".+", active=True,
+         allowed_text='a socket path, ":port", "host:port", "[v6]:port", "fd:0" or "systemd", as a string',
+         doc="Where the web server reaches us: a socket path, \":9000\", \"127.0.0.1:9000\", \"[::1]:9000\", "
+             "\"fd:0\" for an inherited descriptor, \"systemd\". The C++ luafcgid2 read only this spelling, "
+             "though its sample file wrote listen; both are read now."),
+    dict(name="ListenMode", field="listen_mode", kind="octal", default="0660",
+         doc="File mode of a unix socket, in octal: \"0660\", or the number 0660 or 660."),
+    dict(name="ListenOwner", field="listen_owner", kind="account", default="", example="www-data",
+         doc="Owner of a unix socket, set when the master is started by root; empty: unchanged."),
+    dict(name="ListenGroup", field="listen_group", kind="account", default="", example="www-data",
+         doc="Group of a unix socket: the web server's; empty: unchanged."),
+    dict(name="ListenBacklog", field="listen_backlog", kind="int", default=1024, minimum=1, maximum=65535,
+         aliases=("backlog",), stands_for=((-1, 1024), (0, 1024)),
+         doc="Connections that may wait to be accepted; 0 and -1 are the default."),
+    dict(name="MaxConnections", field="max_connections", kind="int", default=1024, minimum=1, maximum=1000000,
+         doc="Connections that one worker keeps open at most, idle ones of fastcgi_keep_conn included."),
+    dict(name="ReadTimeout", field="read_timeout", kind="seconds", default=60, minimum=0, maximum=86400,
+         unit="seconds", doc="A connection may take this long to send the rest of a request; 0: no limit."),
+    dict(name="SendTimeout", field="send_timeout", kind="seconds", default=60, minimum=0, maximum=86400,
+         unit="seconds", doc="A connection may take this long to accept more of an answer; 0: no limit."),
+)
+STATES = (
+    dict(name="LuaVersion", field="lua_version", kind="version", default="5.3",
+         choices=("5.1", "5.2", "5.3", "5.4", "5.5", "jit"),
+         doc="The Lua that runs the scripts. This file is always read by Lua 5.3."),
+    dict(name="LuaStates", field="lua_states", kind="int", default=3, since=CPP, minimum=1, maximum=4096,
+         clamp=True,
+         doc="Lua states that a worker makes when a script is first asked for."),
+    dict(name="LuaMaxStates", field="lua_max_states", kind="int", default=5, since=CPP, minimum=1,
+         maximum=4096,
+         clamp=True, aliases=("clones",),
+         doc="Lua states of one script that a worker keeps at most; beyond it a state serves one request."),
+    dict(name="LuaTotalStates", field="lua_total_states", kind="int", default=64, minimum=1, maximum=1000000,
+         aliases=("states",),
+         doc="Lua states of all scripts that a worker keeps at most; the least recently used goes first."),
+    dict(name="LuaPath", field="lua_path", kind="string", default="", example="/srv/lua/?.lua",
+         doc="Put before package.path, in its notation."),
+    dict(name="LuaCPath", field="lua_cpath", kind="string", default="", example="/srv/lua/?.so",
+         doc="Put before package.cpath, in its notation."),
+    dict(name="AllowLocalCModules", field="allow_local_c_modules", kind="bool", default=False,
+         doc="Load C modules from the document root, as the C++ luafcgid2 did."),
+)
+SCRIPTS = (
+    dict(name="Entrypoint", field="entrypoint", kind="string", default="main", since=CPP,
+         aliases=("entrypoint", "handler"), pattern=r"[A-Za-z_][A-Za-z0-9_]*",
+         allowed_text="a Lua name as a string",
+         active=True, doc="The global function that is called for each request."),
+    dict(name="StartupScript", field="startup_script", kind="path", default="", since=CPP,
+         example="/etc/luafcgid2/startup.lua", doc="A Lua file that each new state runs before the script."),
+    dict(name="MinFileInfoTime", field="min_file_info_time", kind="ms", default=5000, since=CPP, minimum=0,
+         maximum=86400000, clamp=True, unit="milliseconds", aliases=("sweep",),
+         doc="A script is taken as unchanged for this long; 0: always look. SIGHUP makes all look at once."),
+    dict(name="UseFileChecksum", field="use_file_checksum", kind="bool", default=True, since=CPP,
+         doc="Compare the content of a file whose time, size or inode changed before reloading it."),
+    dict(name="OnReloadError", field="on_reload_error", kind="string", default="last-good",
+         choices=("last-good", "error"),
+         doc="When an edited script does not load: serve the last good version, or answer 500."),
+    dict(name="ScriptRoots", field="script_roots", kind="paths", default=(), pattern=r"/.*",
+         example=("/var/www",),
+         allowed_text="a table of absolute paths",
+         doc="Scripts must lie below one of these; empty: below the request's DOCUMENT_ROOT."),
+    dict(name="ScriptExtensions", field="script_extensions", kind="strings", default=(".lua",),
+         pattern=r"\.[^/]+", allowed_text="a table of extensions such as {\".lua\"}",
+         doc="Names of scripts must end in one of these; {}: any name."),
+)
+REQUESTS = (
+    dict(name="MaxPostSize", field="max_post_size", kind="bytes", default=4 << 20, since=CPP, minimum=0,
+         maximum=_BIG, clamp=True, unit="bytes", aliases=("maxpost",),
+         doc="Largest request body: over it the answer is 413 and no script runs; 0: no limit. "
+             "The C++ luafcgid2 read this key and never used it."),
+    dict(name="BodyMemory", field="body_memory", kind="bytes", default=262144, minimum=0, maximum=1 << 30,
+         unit="bytes", doc="A larger request body goes to a temporary file."),
+    dict(name="TempDir", field="temp_dir", kind="path", default="", example="/var/tmp",
+         doc="Directory for such files; empty: the system's."),
+    dict(name="MaxParamsSize", field="max_params_size", kind="bytes", default=262144, minimum=4096,
+         maximum=1 << 26, unit="bytes", doc="Largest sum of a request's FastCGI parameters (its headers)."),
+)
+RESPONSES = (
+    dict(name="DefaultHttpStatus", field="default_http_status", kind="string", default="200 OK", since=CPP,
+         pattern=r"[1-5][0-9][0-9]( [^\x00-\x1f\x7f]*)?",
+         allowed_text='a status as a string, such as "200 OK"',
+         aliases=("httpstatus",), doc="Status of an answer that does not set one."),
+    dict(name="DefaultContentType", field="default_content_type", kind="string", default="text/html",
+         since=CPP,
+         pattern=r"[^\x00-\x1f\x7f]+", allowed_text='a content type as a string, such as "text/html"',
+         aliases=("contenttype",), doc="Content-Type of an answer that does not set one."),
+    dict(name="DefaultHeaders", field="default_headers", kind="headers",
+         default="X-Powered-By: luafcgid2\r\n",
+         since=CPP, aliases=("headers",), doc="Headers added to every answer, each line ended by \\r\\n."),
+    dict(name="ElapsedTimeHeader", field="elapsed_time_header", kind="bool", default=True,
+         doc="Send X-ElapsedTime: the script's run time in milliseconds."),
+    dict(name="ShowErrors", field="show_errors", kind="bool", default=False, aliases=("showerrors",),
+         doc="Show message, traceback and source lines on the 500 page. Not for the public."),
+)
+SESSIONS = (
+    dict(name="SessionStore", field="session_store", kind="string",
+         default="sqlite:///var/lib/luafcgid2/state.db",
+         pattern=r"[a-z][a-z0-9+.-]*:.*", allowed_text='a store\'s address, such as "sqlite:///path/to/file"',
+         doc="Where sessions live, so that all workers share them and a restart keeps them."),
+    dict(name="SessionName", field="session_name", kind="string", default="XLuaSession", since=CPP,
+         pattern=_TOKEN,
+         allowed_text="a cookie name (letters, digits, - and _)", doc="Name of the session cookie."),
+    dict(name="SessionTime", field="session_time", kind="int", default=3600, since=CPP, minimum=1,
+         maximum=315360000, clamp=True, unit="seconds", doc="A session unused for this long is forgotten."),
+    dict(name="SessionKeyLen", field="session_key_len", kind="int", default=24, since=CPP, minimum=16,
+         maximum=128,
+         clamp=True, unit="characters", doc="Length of a session key; below 16 it could be guessed."),
+    dict(name="SessionCookieSecure", field="session_cookie_secure", kind="bool", default=True, since=CPP,
+         doc="Send the session cookie over https only; set false for a site on plain http."),
+    dict(name="SessionCookieHttpOnly", field="session_cookie_http_only", kind="bool", default=True, since=CPP,
+         doc="Hide the session cookie from JavaScript."),
+    dict(name="SessionCookieSameSite", field="session_cookie_same_site", kind="string", default="", since=CPP,
+         choices=("", "Strict", "Lax", "None"),
+         doc="SameSite attribute of the session cookie; empty: none sent."),
+    dict(name="SessionCookieDomain", field="session_cookie_domain", kind="string", default="",
+         pattern=r"[A-Za-z0-9.-]*", allowed_text="a host name as a string", example="example.org",
+         doc="Domain attribute of the session cookie; empty: none, so only this host gets it."),
+) + tuple(
+    dict(name="Session%sScore" % word, field="session_%s_score" % field, kind="int", default=default,
+         since=CPP,
+         minimum=-1000000, maximum=1000000, doc=doc)
+    for word, field, default, doc in (
+        ("Target", "target", 3, "Points that a request must reach to use a session; 0 or less: no check."),
+        ("Ip", "ip", 3, "Points for the same client address."),
+        ("UserAgent", "user_agent", 2, "Points for the same User-Agent."),
+        ("Language", "language", 1, "Points for the same Accept-Language."),
+    )) + (
+    dict(name="SessionFollowIdentity", field="session_follow_identity", kind="bool", default=True,
+         doc="A session that was reached takes on the visitor's present address, browser and language; false: "
+             "those it began with count for ever."),
+)
+LOG = (
+    dict(name="LogFilePath", field="log_file_path", kind="path", default="/var/log/luafcgid2/luafcgid2.log",
+         since=CPP, aliases=("logfile",), active=True,
+         doc="The log; SIGUSR1 opens it anew. Empty: standard error."),
+    dict(name="LogLevel", field="log_level", kind="string", default="info",
+         choices=("debug", "info", "warning", "error", "critical"), doc="The least level that is logged."),
+)
+SCRIPT_DATA = (
+    dict(name="Config", field="", kind="table", default={}, since=CPP, allowed_text="a table",
+         doc="Your own table: scripts see a copy as Config, and Config[SERVER_NAME] as LocalConfig."),
+)
+_GROUPS = (
+    ("Processes", PROCESSES), ("Listener", LISTENER), ("Lua states", STATES), ("Scripts", SCRIPTS),
+    ("Requests", REQUESTS), ("Responses", RESPONSES), ("Sessions", SESSIONS), ("Log", LOG),
+    ("Data for scripts", SCRIPT_DATA),
+)
+# Accepted so that old files start; (name, aliases, who read it, why it does nothing here).
+_IGNORED: Tuple[Tuple[str, Tuple[str, ...], str, str], ...] = (
+    ("LuaMaxSearchRetries", ("retries",), CPP, "a free state is found at once, there is no search to repeat"),
+    ("HeadersSize", ("headersize",), CPP, "the header buffer grows by itself"),
+    ("BodySize", ("bodysize",), CPP, "the body buffer grows by itself"),
+    ("BodySectors", (), CPP, "the body is one buffer, in the order of the Send calls"),
+    ("watchdog", (), C, "the C luafcgid read it and never used it"),
+    ("maxcount", (), C, "the C luafcgid read it and never used it"),
+    ("buffering", (), C, "an answer is collected and sent at once; con:flush() sends early"),
+    ("daemonize", (), C, "luafcgid2ctl start runs the server in the background"),
+)
+
+
+def rows() -> Iterator[Dict[str, Any]]:
+    """Keyword arguments of Option, one dictionary for each key."""
+    for group, members in _GROUPS:
+        for row in members:
+            yield dict(row, group=group)
+    for name, aliases, since, reason in _IGNORED:
+        yield dict(name=name, field="", kind="ignored", default=None, group="Without meaning now",
+                   since=since, aliases=aliases, effect="ignored", doc="Accepted and ignored: %s." % reason)

@@ -1,0 +1,130 @@
+"""Renders what the tables know: the sample configuration file, and the README's tables.
+
+In: OPTIONS and CHANGES.  Out: text on standard output.  `make sample` calls it for whoever edits the tables; the
+server never does.  Tests keep etc/config.lua and the README's tables equal to what is made here.
+"""
+from __future__ import annotations
+
+import sys
+import textwrap
+from typing import Callable, Dict, List
+from collections.abc import Iterable, Sequence
+
+from .changes import CHANGES
+from .options import OPTIONS, Option, show
+
+_HEAD = """\
+-- Configuration of luafcgid2.
+-- This file is a Lua 5.3 program; what it leaves in these global variables counts.  Lines commented out
+-- show the defaults, or an example where the default is empty.  To test it:  luafcgid2 -t config.lua
+-- Made from the table of options by  python -m luafcgid2.reference sample
+"""
+_CONFIG_EXAMPLE = """\
+Config = {
+  greeting = "Hello",
+  -- what the virtual host blog.example.org sees as LocalConfig
+  ["blog.example.org"] = { title = "Blog" },
+}
+"""
+_OLD_NAMES = {"luafcgid2": "C++ luafcgid2", "luafcgid": "C luafcgid", "new": "new"}
+
+
+def sample() -> str:
+    """The sample etc/config.lua."""
+    parts = [_HEAD]
+    group = ""
+    for option in OPTIONS:
+        if option.effect == "ignored":
+            continue
+        if option.group != group:
+            group = option.group
+            parts.append("\n---- %s\n" % group)
+        parts.append("\n" + _comment(option) + _setting(option))
+    return "".join(parts)
+
+
+def _comment(option: Option) -> str:
+    words = option.doc
+    if option.unit:
+        words += " In %s." % option.unit
+    if option.choices:
+        words += " One of %s." % ", ".join(show(choice) for choice in option.choices)
+    return "".join("-- %s\n" % line for line in textwrap.wrap(words, 100, break_long_words=False))
+
+
+def _setting(option: Option) -> str:
+    if option.name == "Config":
+        return _CONFIG_EXAMPLE
+    value = option.default if option.example is None else option.example
+    return "%s%s = %s\n" % ("" if option.active else "-- ", option.name, show(value))
+
+
+def rst() -> str:
+    """The README's table of configuration keys, a reStructuredText list-table."""
+    rows = []
+    for option in OPTIONS:
+        default = "" if option.effect == "ignored" or option.name == "Config" else _code(show(option.default))
+        names = _code(option.name)
+        older = [alias for alias in option.aliases if alias.lower() != option.name.lower()]
+        spellings = [alias for alias in option.aliases if alias not in older]
+        meaning = _escape(option.doc)
+        if option.minimum is not None or option.choices:
+            meaning += " Allowed: %s." % _escape(option.allowed())
+        if spellings:
+            meaning += " Also written %s." % ", ".join(_code(alias) for alias in spellings)
+        rows.append((names, default, _OLD_NAMES[option.since], ", ".join(_code(a) for a in older), meaning))
+    return _list_table(("Key", "Default", "Since", "C luafcgid", "Meaning"), (20, 18, 12, 12, 38), rows)
+
+
+def changes_rst() -> str:
+    """The README's table of what changes for users of the C++ luafcgid2."""
+    rows = [(change.area, _escape(change.before), _escape(change.now), _escape(change.advice))
+            for change in CHANGES]
+    return _list_table(("Area", "C++ luafcgid2", "Now", "What to do"), (10, 32, 34, 24), rows)
+
+
+def _list_table(titles: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[str]]) -> str:
+    lines: List[str] = [".. list-table::", "   :header-rows: 1",
+                        "   :widths: " + " ".join(str(width) for width in widths), ""]
+    for row in [titles] + list(rows):
+        for index, cell in enumerate(row):
+            lines.append("   %s - %s" % (" " if index else "*", cell))
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _code(words: str) -> str:
+    return "``%s``" % words
+
+
+def _escape(words: str) -> str:
+    # Characters that mean something in reStructuredText, as they occur in the tables.
+    for character in "\\*`|_":
+        words = words.replace(character, "\\" + character)
+    return words
+
+
+def readme() -> str:
+    """README.rst of the current directory with its generated tables as they are now."""
+    with open("README.rst", encoding="utf-8") as file:
+        text = file.read()
+    for mark, table in (("options", rst()), ("changes", changes_rst())):
+        before, opening, rest = text.partition(".. begin %s\n" % mark)
+        _old, closing, after = rest.partition(".. end %s\n" % mark)
+        text = before + opening + "\n" + table.strip() + "\n\n" + closing + after
+    return text
+
+
+_DOCUMENTS: Dict[str, Callable[[], str]] = {"sample": sample, "rst": rst, "changes": changes_rst, "readme": readme}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the document that the one argument names; 2 if there is none of that name."""
+    if len(arguments) != 1 or arguments[0] not in _DOCUMENTS:
+        sys.stderr.write("usage: python -m luafcgid2.reference %s\n" % "|".join(_DOCUMENTS))
+        return 2
+    sys.stdout.write(_DOCUMENTS[arguments[0]]())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
