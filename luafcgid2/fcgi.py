@@ -128,6 +128,10 @@ class Connection(flup.Connection):
             # Ours, or the peer left before it had its answer: nginx does when its client goes away.
             self.server.logger.info("reply not delivered: %s", error)
             self.close()
+        except BaseException:
+            # A fault of ours: the web server must not wait for an answer that never comes.
+            self.close()
+            raise
         return self.open and len(data) == RECV_SIZE
 
     def _take(self, data: bytes) -> None:
@@ -164,7 +168,7 @@ class Connection(flup.Connection):
             handler(self, record)
         elif not record.request_id:
             # Section 4.2 asks this answer for management records only; others are ignored.
-            self._sock.sendall(records.unknown_type(record.type))
+            self._send(records.unknown_type(record.type))
 
     def reply(self, request: Request, reply: Reply) -> None:
         """Send a whole reply and END_REQUEST; closes the connection unless FCGI_KEEP_CONN was set."""
@@ -178,9 +182,12 @@ class Connection(flup.Connection):
         """END_REQUEST without a response (flup's signature): refused roles, aborted requests."""
         if remove:
             self._requests.pop(req.requestId, None)
-        self._sock.sendall(records.end(req.requestId, appStatus, protocolStatus))
+        self._send(records.end(req.requestId, appStatus, protocolStatus))
         if not req.flags & 1 and not self._requests:
             self.close()
+
+    def _send(self, data: bytes) -> None:
+        send_all(self._sock, [data], self.server.limits.send_timeout)
 
     def _lost(self, message: str) -> None:
         if self.partial:
@@ -257,7 +264,7 @@ class Connection(flup.Connection):
         known = self.server.capability
         answer = encode([(n, b"%d" % known[n.decode("latin-1")]) for n, _ in walk(inrec.content)
                          if n.decode("latin-1") in known])
-        self._sock.sendall(records.pack(records.GET_VALUES_RESULT, 0, answer))
+        self._send(records.pack(records.GET_VALUES_RESULT, 0, answer))
 
 
 HANDLERS: Dict[int, Callable[[Connection, Any], None]] = {

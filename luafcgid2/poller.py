@@ -31,27 +31,36 @@ _GONE = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 class Seat:
     """What one thread does now: read by the control thread, written by its own thread only."""
 
-    __slots__ = ("number", "serial", "serving")
+    __slots__ = ("number", "serial", "serving", "requests")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.serial = 0
+        self.requests = 0
         self.serving = False
 
 
 class Watched(Connection):
-    """A connection that may be handed from thread to thread."""
+    """A connection that may be handed from thread to thread.  `table` holds those that epoll watches."""
 
-    def __init__(self, sock: socket.socket, server: Server) -> None:
+    def __init__(self, sock: socket.socket, server: Server, table: Dict[int, Watched]) -> None:
         super().__init__(sock, server)
+        self._table = table
         self.lock = threading.Lock()
-        self.pending = False
+        self.pending = self.gone = False
         self.deadline = 0.0
         self.seat = Seat(0)
 
+    def close(self) -> None:
+        """Close the socket, and leave the table first: once closed, another thread may be given the number."""
+        if self.open:
+            self._table.pop(self._sock.fileno(), None)
+            super().close()
+
 
 class Poller:
-    """See the module's contract.  `read_timeout` in seconds bounds the silence inside a request."""
+    """See the module's contract.  `read_timeout` in seconds bounds the silence inside a request; 0 sets no
+    bound."""
 
     def __init__(self, listener: socket.socket, server: Server, max_connections: int, read_timeout: float,
                  logger: logging.Logger) -> None:
@@ -108,13 +117,15 @@ class Poller:
             return
         connection = self._connections.get(fd)
         if connection is not None:
-            self._serve(connection, fd, flags, seat)
+            self._serve(connection, flags, seat)
         elif fd == self._listener_fd:
             self._accept(seat, leading)
         elif fd == self._wake_read:
             os.read(fd, 4096)
 
-    def _serve(self, connection: Watched, fd: int, flags: int, seat: Seat) -> None:
+    def _serve(self, connection: Watched, flags: int, seat: Seat) -> None:
+        if flags & _GONE:
+            connection.gone = True
         connection.pending = True
         while connection.pending and connection.lock.acquire(False):
             try:
@@ -123,11 +134,11 @@ class Poller:
                     return
                 connection.seat = seat
                 self._read(connection, seat)
-                if flags & _GONE and connection.open:
-                    # The end of input came with this edge and gives no other.
+                if connection.gone and connection.open:
+                    # The end of input came with an edge and gives no other.
                     connection.receive()
-                self._after(connection, fd)
             finally:
+                self._after(connection)
                 connection.lock.release()
 
     @staticmethod
@@ -140,11 +151,8 @@ class Poller:
         finally:
             seat.serving = False
 
-    def _after(self, connection: Watched, fd: int) -> None:
-        if not connection.open:
-            self._connections.pop(fd, None)
-            self._waiting.discard(connection)
-        elif connection.partial:
+    def _after(self, connection: Watched) -> None:
+        if connection.open and self._read_timeout and (connection.partial or not connection.served):
             connection.deadline = time.monotonic() + self._read_timeout
             self._waiting.add(connection)
         else:
@@ -164,23 +172,24 @@ class Poller:
                 os.close(fd)
                 self._complain("MaxConnections (%d) reached: a connection was closed" % self._max)
                 continue
-            connection = Watched(socket.socket(self._family, self._type, 0, fd), self._server)
+            connection = Watched(socket.socket(self._family, self._type, 0, fd), self._server, self._connections)
             connection.seat = seat
             self._read(connection, seat)
             if connection.open:
-                self._adopt(connection)
+                self._adopt(connection, seat)
             if not leading() or not self.accepting:
                 return
 
-    def _adopt(self, connection: Watched) -> None:
+    def _adopt(self, connection: Watched, seat: Seat) -> None:
         """Watch a connection that stays open after its first read."""
         fd = connection.fileno()
-        connection.deadline = time.monotonic() + self._read_timeout
         with connection.lock:
             self._connections[fd] = connection
-            if connection.partial or not connection.served:
-                self._waiting.add(connection)
-        self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+            self._after(connection)
+            self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
+        if connection.pending:
+            # An edge came to another thread while the lock was ours.
+            self._serve(connection, 0, seat)
 
     def _accept_failed(self, error: OSError) -> None:
         if error.errno == errno.EBADF or not self.accepting:
@@ -204,14 +213,13 @@ class Poller:
         for connection in list(self._waiting):
             if now >= connection.deadline and connection.lock.acquire(False):
                 try:
-                    fd = connection.fileno()
-                    if connection.open:
+                    # It may have been served since it was looked at.
+                    if connection.open and connection in self._waiting and now >= connection.deadline:
                         self._logger.warning("connection closed: nothing came for ReadTimeout (%g s)%s",
                                              self._read_timeout,
                                              " in the middle of a request" if connection.partial else "")
                         connection.close()
-                    self._connections.pop(fd, None)
-                    self._waiting.discard(connection)
+                        self._waiting.discard(connection)
                 finally:
                     connection.lock.release()
 
@@ -220,7 +228,7 @@ class Poller:
 
         What arrived just now is served first: nginx does not repeat a POST on a connection closed under it.
         """
-        for fd, connection in list(self._connections.items()):
+        for connection in list(self._connections.values()):
             if connection.lock.acquire(False):
                 try:
                     connection.seat = seat
@@ -228,7 +236,7 @@ class Poller:
                         self._read(connection, seat)
                     if connection.open and not connection.partial:
                         connection.close()
-                    self._after(connection, fd)
                 finally:
+                    self._after(connection)
                     connection.lock.release()
         return len(self._connections) + len(self._ready)

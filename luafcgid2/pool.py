@@ -8,6 +8,9 @@ Rules: LuaStates clones soon after the first use, up to LuaMaxStates a script, L
 least recently used script loses an idle clone), beyond that a one-off state that is closed after its
 request.  A new version of a script is built aside and swapped in; one that cannot be built leaves the last
 good version serving (OnReloadError).  It holds no lock while Lua or the disk works.
+
+Counts: `Entry.total` counts the pooled states of its current version, idle, busy or being built; the pool's
+total counts those of all versions until they are closed.  Both change under the lock.
 """
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import Callable, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
 from .errors import Error, ScriptNotFound
 from .script import Script, Version
@@ -76,28 +79,31 @@ class StatePool:
         if entry is None:
             return self._first(script)
         entry.used = next(self._clock)
-        if entry.next_check <= time.monotonic() or entry.generation != self._generation():
-            self._refresh(entry)
-        if entry.failure is not None:
-            raise entry.failure
+        if (entry.next_check <= time.monotonic() or entry.generation != self._generation()
+                or entry.script.real != script.real):
+            self._refresh(entry, script)
+        failure = entry.failure
+        if failure is not None:
+            # Each raise would add to the traceback that the exception carries.
+            raise failure.with_traceback(None)
         try:
-            state = entry.idle.pop()
+            return entry.idle.pop()
         except IndexError:
             return self._another(entry)
-        return state
 
     def checkin(self, state: LuaState) -> None:
         """Take a state back: kept if its version is current, closed otherwise."""
         if state.pooled:
-            entry = self._entries.get((state.version.script.path, state.version.script.root))
-            if entry is not None and entry.version is state.version and not state.broken:
-                entry.idle.append(state)
-                # A refresh between the look and the append has emptied the list already.
-                if entry.version is state.version:
+            script = state.version.script
+            with self._lock:
+                entry = self._entries.get((script.path, script.root))
+                current = entry is not None and entry.version is state.version
+                if current and not state.broken:
+                    entry.idle.append(state)
                     return
-                self._drop_idle(entry, state.version)
-                return
-            self._forget(state)
+                self._total -= 1
+                if current:
+                    entry.total -= 1
         state.close()
 
     def _first(self, script: Script) -> LuaState:
@@ -107,11 +113,15 @@ class StatePool:
         entry = Entry(script, version, generation)
         entry.next_check = time.monotonic() + self._rules.keep
         entry.used = next(self._clock)
-        entry = self._entries.setdefault((script.path, script.root), entry)
-        if entry.version is version and self._reserve(entry):
-            state.pooled = True
-            if self._rules.states > 1:
-                self._short.append(entry)
+        state.pooled = self._reserve(entry) is not None
+        with self._lock:
+            known = self._entries.setdefault((script.path, script.root), entry)
+            if known is not entry and state.pooled:
+                # Another thread was first: this state serves one request.
+                state.pooled = False
+                self._total -= 1
+        if state.pooled and self._rules.states > 1:
+            self._short.append(entry)
         return state
 
     def _new_version(self, script: Script) -> Version:
@@ -123,33 +133,38 @@ class StatePool:
         return state
 
     def _another(self, entry: Entry) -> LuaState:
-        version = entry.version
-        reserved = self._reserve(entry)
+        version = self._reserve(entry)
+        if version is None:
+            return self._build(entry.version)
         try:
             state = self._build(version)
-        except Error:
-            if reserved:
-                self._release(entry)
+        except BaseException:
+            with self._lock:
+                self._total -= 1
+                if entry.version is version:
+                    entry.total -= 1
             raise
-        state.pooled = reserved
+        state.pooled = True
         return state
 
-    def _reserve(self, entry: Entry) -> bool:
-        """Count one more pooled state of `entry` if the limits allow, evicting another's if need be."""
+    def _reserve(self, entry: Entry) -> Optional[Version]:
+        """Count one more pooled state of `entry`, evicting another's if need be: the version it is counted
+        for, or None where the limits do not allow it."""
         victim = None
         with self._lock:
             if entry.total >= self._rules.max_states:
-                return False
+                return None
             if self._total >= self._rules.total:
                 victim = self._victim(entry)
                 if victim is None:
-                    return False
+                    return None
                 self._total -= 1
             entry.total += 1
             self._total += 1
+            version = entry.version
         if victim is not None:
             victim.close()
-        return True
+        return version
 
     def _victim(self, wanting: Entry) -> Optional[LuaState]:
         """An idle clone of the least recently used other script (called with the lock held)."""
@@ -166,33 +181,18 @@ class StatePool:
             return state
         return None
 
-    def _release(self, entry: Entry) -> None:
-        with self._lock:
-            entry.total -= 1
-            self._total -= 1
-
-    def _forget(self, state: LuaState) -> None:
-        entry = self._entries.get((state.version.script.path, state.version.script.root))
-        with self._lock:
-            self._total -= 1
-            if entry is not None and entry.version is state.version:
-                entry.total -= 1
-
-    def _drop_idle(self, entry: Entry, keep: Optional[Version] = None) -> None:
-        """Close the idle states that are not of `entry.version`."""
-        for _ in range(len(entry.idle)):
+    def _close_all(self, idle: List[LuaState]) -> None:
+        """Close pooled states that no entry holds any more; a checkout may still take one away."""
+        while True:
             try:
-                state = entry.idle.pop(0)
+                state = idle.pop()
             except IndexError:
                 return
-            if state.version is entry.version:
-                entry.idle.append(state)
-            else:
-                with self._lock:
-                    self._total -= 1
-                state.close()
+            with self._lock:
+                self._total -= 1
+            state.close()
 
-    def _refresh(self, entry: Entry) -> None:
+    def _refresh(self, entry: Entry, script: Script) -> None:
         """Look at the disk if it is time to; one thread does, the others go on with what is there."""
         if not entry.refreshing.acquire(blocking=False):
             return
@@ -200,7 +200,9 @@ class StatePool:
             generation = self._generation()
             forced = generation != entry.generation
             newest = entry.failed or entry.version
-            if forced or newest.changed():
+            # The same name may lead to another file now: deployments switch a symbolic link.
+            if forced or newest.script.real != script.real or newest.changed():
+                entry.script = script
                 self._replace(entry, forced)
             entry.generation = generation
             entry.next_check = time.monotonic() + self._rules.keep
@@ -222,14 +224,15 @@ class StatePool:
             self._logger.error("reload of %s failed, %s: %s", entry.script.path.decode("utf-8", "replace"),
                                serving, error)
             return
-        with self._lock:
-            entry.version, entry.failed, entry.failure = version, None, None
-            # States of the old version leave the count as they are closed; the new ones start at one.
-            entry.total = 1
-            self._total += 1
         state.pooled = True
-        entry.idle.append(state)
-        self._drop_idle(entry)
+        with self._lock:
+            old, entry.idle = entry.idle, [state]
+            entry.version, entry.failed, entry.failure, entry.total = version, None, None, 1
+            self._total += 1
+            if self._entries.get((entry.script.path, entry.script.root)) is not entry:
+                # Evicted while we built: nobody will ask this entry for a state again.
+                old.append(entry.idle.pop())
+        self._close_all(old)
         if self._rules.states > 1:
             self._short.append(entry)
         self._logger.info("reloaded %s%s", entry.script.path.decode("utf-8", "replace"),
@@ -239,11 +242,8 @@ class StatePool:
         with self._lock:
             if self._entries.get((entry.script.path, entry.script.root)) is entry:
                 del self._entries[entry.script.path, entry.script.root]
-        while entry.idle:
-            state = entry.idle.pop()
-            with self._lock:
-                self._total -= 1
-            state.close()
+            idle, entry.idle = entry.idle, []
+        self._close_all(idle)
 
     def wants_collection(self, state: LuaState) -> None:
         """The heap of `state` has grown: collect it in `spare_time`."""
@@ -256,20 +256,26 @@ class StatePool:
 
     def spare_time(self) -> None:
         """Work put off until the response was out: clones that LuaStates promises, garbage collections."""
-        while self._heavy:
-            state = self._heavy.popleft()
-            entry = self._entries.get((state.version.script.path, state.version.script.root))
+        for state in _taken(self._heavy):
+            script = state.version.script
+            entry = self._entries.get((script.path, script.root))
             try:
                 entry.idle.remove(state)
             except (AttributeError, ValueError):
                 continue
+            self._collect(state)
+        for entry in _taken(self._short):
+            self._make_clones(entry)
+
+    def _collect(self, state: LuaState) -> None:
+        try:
             state.collect()
+        finally:
             self.checkin(state)
-        while self._short:
-            self._make_clones(self._short.popleft())
 
     def _make_clones(self, entry: Entry) -> None:
-        while entry.total < self._rules.states and self._total < self._rules.total:
+        while (entry.total < self._rules.states and self._total < self._rules.total
+                and self._entries.get((entry.script.path, entry.script.root)) is entry):
             try:
                 state = self._another(entry)
             except Error as error:
@@ -289,8 +295,9 @@ class StatePool:
                     break
                 if state.served:
                     state.served = 0
-                    state.collect()
-                self.checkin(state)
+                    self._collect(state)
+                else:
+                    self.checkin(state)
 
     def counts(self) -> Dict[bytes, int]:
         """Script path -> number of pooled states, as ThreadData() shows them."""
@@ -300,3 +307,12 @@ class StatePool:
         """Close every idle state; Lua's finalizers run."""
         for entry in list(self._entries.values()):
             self._remove(entry)
+
+
+def _taken(queue: Deque[Any]) -> Iterator[Any]:
+    """What is in `queue` now and until it is empty; other threads may take from it, too."""
+    while True:
+        try:
+            yield queue.popleft()
+        except IndexError:
+            return

@@ -32,15 +32,20 @@ def closing(request_id: int) -> bytes:
 CLOSING_1 = closing(1)
 
 
+def _errors(request_id: int, stderr: bytes) -> bytes:
+    """The whole STDERR stream."""
+    return pack(STDERR, request_id, stderr[:STDERR_LIMIT]) + header(STDERR, request_id, 0)
+
+
 def frame(request_id: int, reply: Reply) -> List[Buffer]:
     """`reply` as buffers: one for a small reply; views, not copies, of a large one."""
     head, rest, stderr = reply
     size = len(head) + len(rest)
     ending = CLOSING_1 if request_id == 1 else closing(request_id)
     if size <= MAX_CONTENT:
-        first = pack(STDERR, request_id, stderr[:STDERR_LIMIT]) if stderr else b""
+        first = _errors(request_id, stderr) if stderr else b""
         return [b"".join((first, HEADER.pack(1, STDOUT, request_id, size, 0), head, rest, ending))]
-    buffers: List[Buffer] = [pack(STDERR, request_id, stderr[:STDERR_LIMIT])] if stderr else []
+    buffers: List[Buffer] = [_errors(request_id, stderr)] if stderr else []
     view, start = memoryview(rest), MAX_CONTENT - len(head)
     if start < 0:
         # Kilobytes of headers in front: rare enough to be copied.

@@ -9,9 +9,9 @@ import logging
 import time
 from typing import Any, Callable
 
-from .errors import Error, NoRoom, ProtocolError, RequestTooLarge
+from .errors import Error, NoRoom, ProtocolError, RequestTooLarge, ScriptError
 from .pages import render
-from .params import decode, find
+from .params import Wanted, decode, find, guess
 from .pool import StatePool
 from .replies import Reply
 from .script import Resolver
@@ -33,27 +33,39 @@ class Responder:
         self.last_script = b""
 
     def respond(self, request: Any, thread: int) -> Reply:
-        """The Reply to `request`.  Never raises for what a script or a client did."""
+        """The Reply to `request`.  Never raises for what a script or a client did; ProtocolError for params that
+        the web server cut off, which ends the connection."""
         started = time.monotonic()
         try:
             if request.problem:
                 raise _problem(request)
-            wanted = find(request.params)
-            script = self._resolver.resolve(wanted.script_filename, wanted.document_root, started,
-                                            self._generation())
-            self.last_script = script.path
-            with self._pool.checkout(script) as state:
-                result = state.handle(request.params, request.body, thread)
-                if len(result) == 3:
-                    # Asked for by the prelude: the heap has grown.  Done by spare_time, after the response.
-                    self._pool.wants_collection(state)
+            try:
+                result = self._run(request, guess(request.params) or find(request.params), started, thread)
+            except ProtocolError:
+                # Bytes that look like a pair, or lengths that lie: walk them, and say what is wrong.
+                result = self._run(request, find(request.params), started, thread)
             head, rest = result[0], result[1]
+        except ProtocolError:
+            raise
         except Error as error:
             return self._failure(error, request)
+        except Exception as error:
+            self._logger.exception("unexpected error")
+            return self._failure(ScriptError("unexpected error: %r" % error), request)
         if self._elapsed:
             milliseconds = int((time.monotonic() - started) * 1000)
             head += b"X-ElapsedTime: %d\r\n" % milliseconds if milliseconds else _NO_TIME
         return Reply(head, rest)
+
+    def _run(self, request: Any, wanted: Wanted, started: float, thread: int) -> Any:
+        script = self._resolver.resolve(wanted.script_filename, wanted.document_root, started, self._generation())
+        self.last_script = script.path
+        with self._pool.checkout(script) as state:
+            result = state.handle(request.params, request.body, thread, wanted)
+            if len(result) == 3:
+                # The heap has grown: it is collected once the response is out.
+                self._pool.wants_collection(state)
+        return result
 
     def _failure(self, error: Error, request: Any) -> Reply:
         traceback = getattr(error, "traceback", "")

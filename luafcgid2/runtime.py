@@ -22,13 +22,14 @@ MODULES = {
 }
 # Debian's directories; the first entry of each pair is the triplet's, filled in by machine.
 _LUA_DIRECTORY = {"jit": "5.1"}
-# string.dump gives one bytecode for all clones; `false` keeps file:line in error messages.
+# string.dump gives one bytecode for all clones.  Scripts keep file:line for their messages; the prelude is
+# stripped (Lua 5.1 cannot), which halves the time that a new state takes to load it.
 _COMPILER = b"""
 local dump, load = string.dump, loadstring or load
-return function(source, name)
+return function(source, name, strip)
   local chunk, message = load(source, name)
   if not chunk then return nil, message end
-  return dump(chunk)
+  return dump(chunk, strip)
 end
 """
 _FORGET_PYTHON = b"python = nil; package.loaded.python = nil"
@@ -78,11 +79,11 @@ class Engine:
         runtime.execute(_FORGET_PYTHON)
         return runtime
 
-    def compile(self, source: bytes, chunkname: bytes) -> bytes:
+    def compile(self, source: bytes, chunkname: bytes, strip: bool = False) -> bytes:
         """Bytecode of `source`.  `chunkname` is `@/path/x.lua`, so that messages read `/path/x.lua:2:`.
 
-        A byte order mark and a `#!` first line are skipped, line numbers stay.  Raises ScriptError for a
-        syntax error and for precompiled code, which could crash the worker.
+        `strip` leaves out what messages need.  A byte order mark and a `#!` first line are skipped, line numbers
+        stay.  Raises ScriptError for a syntax error and for precompiled code, which could crash the worker.
         """
         if source.startswith(b"\xef\xbb\xbf"):
             source = source[3:]
@@ -91,7 +92,7 @@ class Engine:
         if source.startswith(b"\x1b"):
             raise ScriptError("%s: precompiled Lua code is refused" % text(chunkname.lstrip(b"@")))
         with self._lock:
-            result = self._compiler(source, chunkname)
+            result = self._compiler(source, chunkname, strip)
         if isinstance(result, tuple):
             raise ScriptError(text(result[1]))
         return result
@@ -104,7 +105,7 @@ class Engine:
             for name in sorted(os.listdir(folder)):
                 if name.endswith(".lua"):
                     with open(os.path.join(folder, name), "rb") as file:
-                        code = self.compile(file.read(), b"=[luafcgid2 " + name.encode() + b"]")
+                        code = self.compile(file.read(), b"=[luafcgid2 " + name.encode() + b"]", strip=True)
                     modules.append((name[:-4].encode(), code))
             self._prelude = tuple(modules)
         return self._prelude

@@ -16,6 +16,10 @@ from typing import Dict, NamedTuple, Optional, Tuple
 from .errors import ScriptError, ScriptForbidden, ScriptNotFound
 from .runtime import Engine, text
 
+# What keeps a file from being read; any other reason (no descriptors, a broken disk) is the server's: 500.
+_KINDS = {errno.ENOENT: ScriptNotFound, errno.ENOTDIR: ScriptNotFound, errno.EISDIR: ScriptNotFound,
+          errno.ENAMETOOLONG: ScriptNotFound, errno.ELOOP: ScriptNotFound,
+          errno.EACCES: ScriptForbidden, errno.EPERM: ScriptForbidden}
 # Resolved names kept per worker; beyond it the table is emptied, so that made-up names cost no memory.
 MAX_NAMES = 2048
 
@@ -83,7 +87,9 @@ class Resolver:
         if not any(real.startswith(folder.rstrip(b"/") + b"/") for folder in roots):
             raise ScriptForbidden("script %s: lies outside of %s (see ScriptRoots)" % (
                 text(real), text(b", ".join(roots))))
-        return Script(os.path.normpath(name), real, os.path.normpath(root))
+        # Behind a symbolic link `..` means something else than in the text of the name.
+        path = real if b"/../" in name else b"/" + os.path.normpath(name).lstrip(b"/")
+        return Script(path, real, os.path.normpath(root))
 
 
 class Stamp(NamedTuple):
@@ -100,9 +106,8 @@ def stamp(status: os.stat_result) -> Stamp:
 
 
 def _file_error(path: bytes, error: OSError) -> Exception:
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return ScriptForbidden("script %s: %s" % (text(path), error.strerror))
-    return ScriptNotFound("script %s: %s" % (text(path), error.strerror))
+    kind = _KINDS.get(error.errno, ScriptError)
+    return kind("script %s: %s" % (text(path), error.strerror))
 
 
 class Version:
@@ -154,6 +159,9 @@ class Version:
         with self._lock:
             code = self._codes.get(path)
             if code is None:
+                if b"\0" not in path:
+                    # Until it is read: a file that comes later, or becomes readable, is a change, too.
+                    self._files.setdefault(path, None)
                 with open(path, "rb") as file:
                     # The stamp is taken first: a write in between shows as a change at the next check.
                     taken = stamp(os.fstat(file.fileno()))
@@ -167,6 +175,8 @@ class Version:
 
     def _identify(self, path: bytes) -> Optional[Tuple[Stamp, bytes]]:
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                return None
             with open(path, "rb") as file:
                 taken = stamp(os.fstat(file.fileno()))
                 return taken, self._digest(file.read()) if self._checksum else b""
@@ -193,6 +203,8 @@ class Version:
             if before is not None and before[0] == now:
                 continue
             after = self._identify(path)
+            if before is None and after is None:
+                continue
             if before is None or after is None or not self._checksum or after[1] != before[1]:
                 return True
             with self._lock:

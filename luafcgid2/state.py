@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Callable, Dict, Iterable, Optional, Tuple
+import tempfile
+from typing import Any, Callable, Dict, Tuple
 
-from .errors import ScriptError
+from .errors import ProtocolError, ScriptError
+from .params import Wanted
 from .runtime import Engine, text
 from .script import Version
 
@@ -55,11 +57,18 @@ class Host:
     def calls(self) -> Dict[str, Callable[..., Any]]:
         """Name in Lua -> function."""
         return {"log": self.log, "receive": self.receive, "module": self._version.module,
-                "watch": self._version.watch, "random_seed": _random_seed}
+                "watch": self._version.watch, "random_seed": _random_seed, "tmpname": _tmpname}
 
 
 def _random_seed() -> int:
     return int.from_bytes(os.urandom(4), "big") >> 1
+
+
+def _tmpname() -> bytes:
+    """os.tmpname(): C's tmpnam only invents a name, this makes the file, as Lua does on POSIX."""
+    descriptor, name = tempfile.mkstemp(prefix="lua_")
+    os.close(descriptor)
+    return os.fsencode(name)
 
 
 def _safe(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,17 +117,18 @@ class LuaState:
             raise ScriptError(text(result[1]), text(result[2]))
         return result
 
-    def handle(self, params: bytes, body: Any, thread: int) -> Response:
+    def handle(self, params: bytes, body: Any, thread: int, wanted: Wanted) -> Response:
         """Run the script's entry point for one request: (head, rest) of the CGI response.
 
         `params` is the raw PARAMS stream; `body` is bytes, or a file to read; `thread` is Info.Thread.
-        Raises ScriptError with the Lua traceback.
+        `wanted` is what the state was chosen by: if the prelude reads other values in `params`, nothing runs.
+        Raises ScriptError with the Lua traceback; ProtocolError for params that are not what they seemed.
         """
         self.served += 1
         if not isinstance(body, bytes):
             self._host.body, body = body, None
         try:
-            result = self._handle(params, body, thread)
+            result = self._handle(params, body, thread, *wanted)
         except Exception as error:
             # Lua itself gave up (memory, a broken _G): what the state holds cannot be trusted.
             self.broken = True
@@ -126,6 +136,8 @@ class LuaState:
         finally:
             self._host.body = None
         if result[0] is None:
+            if result[1] is False:
+                raise ProtocolError("the params are cut off, or name another script than they seem to")
             raise ScriptError(text(result[1]), text(result[2]))
         return result
 

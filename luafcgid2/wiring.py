@@ -6,9 +6,9 @@ worker.py calls it after the fork; tests build the same parts without a fork.  I
 from __future__ import annotations
 
 import logging
-import os
 import resource
-from typing import Any, Callable, Dict
+import sys
+from typing import Any, Callable, Dict, Optional
 
 from .fcgi import Limits, Server
 from .pool import Rules, StatePool
@@ -31,24 +31,27 @@ def make_sessions(config: Any, logger: logging.Logger) -> SessionService:
 
 def settings(config: Any, engine: Engine) -> Dict[str, Any]:
     """What the prelude wants to know, as values that Lua takes."""
+    def encoded(*values: str) -> bytes:
+        return ";".join(filter(None, values)).encode("utf-8", "surrogateescape")
+
     return {
-        "default_headers": config.default_headers.encode("utf-8", "surrogateescape"),
-        "default_status": config.default_http_status.encode(),
-        "default_content_type": config.default_content_type.encode(),
-        "entrypoint": config.entrypoint.encode(),
-        "session_name": config.session_name.encode(),
+        "default_headers": encoded(config.default_headers),
+        "default_status": encoded(config.default_http_status),
+        "default_content_type": encoded(config.default_content_type),
+        "entrypoint": encoded(config.entrypoint),
+        "session_name": encoded(config.session_name),
         "config_code": engine.compile(config.globals_chunk, b"=Config"),
-        "lua_path": ";".join(filter(None, (config.lua_path, engine.default_path().decode()))).encode(),
-        "lua_cpath": ";".join(filter(None, (config.lua_cpath, engine.default_cpath().decode()))).encode(),
+        "lua_path": encoded(config.lua_path, engine.default_path().decode()),
+        "lua_cpath": encoded(config.lua_cpath, engine.default_cpath().decode()),
         "local_c_modules": config.allow_local_c_modules,
         "generational": engine.version in GENERATIONAL,
     }
 
 
 def make_pool(config: Any, engine: Engine, scoreboard: Any, sessions: SessionService,
-              logger: logging.Logger) -> StatePool:
+              logger: logging.Logger, popens: Optional[Popens] = None) -> StatePool:
     """The state pool with its host functions."""
-    popens = Popens()
+    popens = popens or Popens()
     calls: Dict[str, Callable[..., Any]] = {
         "popen_open": popens.open, "popen_opened": popens.opened, "popen_wait": popens.wait,
     }
@@ -78,7 +81,7 @@ def make_server(config: Any, respond: Callable[[Any], Reply], logger: logging.Lo
     """The FastCGI server; GET_VALUES answers what all workers together accept."""
     # The soft limit keeps a worker from promising descriptors that it cannot have.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    connections = min(config.max_connections, max(1, files - 64)) * (config.workers or os.cpu_count() or 1)
-    limits = Limits(config.max_params_size, config.max_post_size, config.body_memory, config.temp_dir,
+    connections = min(config.max_connections, max(1, files - 64)) * config.worker_count
+    limits = Limits(config.max_params_size, config.max_post_size or sys.maxsize, config.body_memory, config.temp_dir,
                     config.send_timeout)
     return Server(respond, limits, logger, connections, connections)

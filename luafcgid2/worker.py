@@ -27,12 +27,15 @@ import setproctitle
 from . import log
 from .errors import BootError, Error
 from .poller import Poller, Seat
+from .popen import Popens
 from .wiring import make_pool, make_responder, make_server, make_sessions
 
 TICK = 0.005
 QUIET_TICKS = 10
 # While draining: seconds between two looks at what is still under way.
 DRAIN_TICK = 0.01
+# As php-fpm and gunicorn have them; a reload reaches workers through the generation, not through SIGHUP.
+ACTIONS = {signal.SIGTERM: "stop", signal.SIGINT: "quit", signal.SIGQUIT: "quit", signal.SIGUSR1: "reopen"}
 
 
 class Worker:
@@ -74,7 +77,8 @@ class Worker:
         self._handle_signals()
         config, scoreboard = self._config, self._scoreboard
         self._sessions = make_sessions(config, self._logger)
-        self._pool = make_pool(config, self._engine, scoreboard, self._sessions, self._logger)
+        self._popens = Popens()
+        self._pool = make_pool(config, self._engine, scoreboard, self._sessions, self._logger, self._popens)
         self._responder = make_responder(config, self._pool, scoreboard, self._logger)
         self._server = make_server(config, self._respond, self._logger)
         self._poller = Poller(self._listener, self._server, config.max_connections, config.read_timeout,
@@ -90,6 +94,9 @@ class Worker:
         if self._ready_fd is not None:
             os.write(self._ready_fd, b"1")
             os.close(self._ready_fd)
+        if self._index == 0:
+            # After the privileges are dropped, or the file would belong to root.
+            self._sessions.check()
 
     def _handle_signals(self) -> None:
         """Signals become bytes in a pipe, which the main thread reads: Python's own handlers would wait for
@@ -98,13 +105,16 @@ class Worker:
         os.set_blocking(self._signal_read, False)
         os.set_blocking(signal_write, False)
         signal.set_wakeup_fd(signal_write, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGHUP):
+        # SIGPIPE is among them because exec resets a handler but keeps an ignored signal ignored: commands that
+        # scripts start must not inherit that from Python.
+        for number in (*ACTIONS, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, lambda *_: None)
             signal.siginterrupt(number, False)
 
     def _respond(self, request: Any) -> Any:
-        self._slot.requests += 1
-        return self._responder.respond(request, request._conn.seat.number)
+        seat = request._conn.seat
+        seat.requests += 1
+        return self._responder.respond(request, seat.number)
 
     def _sit(self, seat: Seat) -> None:
         """The life of one thread: parked, leading, parked again."""
@@ -169,7 +179,9 @@ class Worker:
             serial, quiet = self._look(serial, quiet)
 
     def _look(self, serial: int, quiet: int) -> Tuple[int, int]:
-        """One look at the leader: (its serial, ticks without work)."""
+        """One look at the threads: (the leader's serial, ticks without work)."""
+        self._slot.requests = sum(seat.requests for seat in self._seats)
+        self._slot.busy = sum(seat.serving for seat in self._seats)
         leader = self._leader
         if leader is None:
             return serial, 0
@@ -189,9 +201,13 @@ class Worker:
         return serial, quiet + 1
 
     def _rest(self) -> None:
-        """Nothing to do for a while: collect garbage, say in the process title what was served last."""
+        """Nothing to do for a while: clean up, say in the process title what was served last."""
         self._pool.housekeep()
-        self._sessions.sweep()
+        self._popens.reap()
+        while self._sessions.sweep():
+            leader = self._leader
+            if leader is None or leader.serving:
+                break
         self._show(self._responder.last_script)
 
     def _show(self, script: bytes) -> None:
@@ -204,11 +220,12 @@ class Worker:
         """Act on the signals that came: True ends gracefully, False at once, None goes on."""
         end = None
         for number in os.read(self._signal_read, 4096):
-            if number in (signal.SIGINT, signal.SIGQUIT):
+            action = ACTIONS.get(number)
+            if action == "quit":
                 return False
-            if number == signal.SIGTERM:
+            if action == "stop":
                 end = True
-            elif number == signal.SIGUSR1:
+            elif action == "reopen":
                 log.reopen(self._logger)
         return end
 
@@ -220,9 +237,12 @@ class Worker:
         deadline = time.monotonic() + self._config.stop_timeout
         poll = select.poll()
         poll.register(self._signal_read, select.POLLIN)
+        empty = 0
         while time.monotonic() < deadline:
             left = poller.close_idle(own) + sum(seat.serving for seat in self._seats)
-            if not left:
+            # A thread may be between taking an event and marking itself as serving, so one look is not enough.
+            empty = empty + 1 if not left else 0
+            if empty > 1:
                 self._pool.close()
                 return 0
             if poll.poll(DRAIN_TICK * 1000) and self._signalled() is False:

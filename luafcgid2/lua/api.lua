@@ -3,11 +3,11 @@
 -- that a script which overwrote one gets it back.  They are absent while top-level code runs, as there.
 
 local import, host = ...
-local response, lf, statuses = import("response"), import("lf"), import("statuses")
+local response, headers, lf, statuses = import("response"), import("headers"), import("lf"), import("statuses")
 local getmetatable, rawset, type, error, tostring = getmetatable, rawset, type, error, tostring
 local sub = string.sub
 local settings = host.settings
-local text_of = response.text_of
+local text_of = headers.text
 local G = _G
 
 local body, body_at
@@ -25,7 +25,7 @@ local function receive(n)
   end
   if not body then return host.receive(n or -1) or "" end
   local start = body_at
-  body_at = n and start + n or #body + 1
+  body_at = n and n <= #body and start + n or #body + 1
   if start == 1 and body_at > #body then return body end
   return sub(body, start, body_at - 1)
 end

@@ -4,14 +4,16 @@
 -- collect().
 -- Only state.py calls it.  A script never sees it.
 
-local load = loadstring or load
+local load, collectgarbage = loadstring or load, collectgarbage
+-- Nothing is garbage while the prelude loads; run.lua turns collections on before the script's code runs.
+collectgarbage("stop")
 local host, settings, codes, loaded = {}, {}, {}, {}
 host.settings = settings
 
 local function import(name)
   local module = loaded[name]
   if module == nil then
-    local chunk = assert(load(codes[name], name), name)
+    local chunk = assert(load(codes[name], "=[luafcgid2 " .. name .. "]"))
     module = chunk(import, host)
     loaded[name] = module
   end

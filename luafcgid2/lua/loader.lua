@@ -55,12 +55,16 @@ function loader.install()
   searchers[2] = searcher
   -- dofile and loadfile read files as well; those are watched like modules.
   local plain_loadfile, plain_dofile = loadfile, dofile
+  local function watch(path)
+    -- A number names a file, too; Python would take it for an open descriptor.
+    if type(path) == "string" or type(path) == "number" then host.watch(tostring(path)) end
+  end
   function G.loadfile(path, ...)
-    if path then host.watch(path) end
+    watch(path)
     return plain_loadfile(path, ...)
   end
   function G.dofile(path)
-    if path then host.watch(path) end
+    watch(path)
     return plain_dofile(path)
   end
 end

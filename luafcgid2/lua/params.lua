@@ -1,12 +1,15 @@
 -- Decodes the PARAMS stream (FastCGI 1.0, section 3.4) into a table.
--- In: a string whose lengths Python has already walked.  Out: name -> value; of a repeated name the last one
--- wins.  HTTP_PROXY is left out: a client could set it with a header `Proxy:` (httpoxy).
+-- In: a string.  Out: name -> value, or nil where the lengths point past the end; of a repeated name the last
+-- one wins.  HTTP_PROXY is left out: a client could set it with a header `Proxy:` (httpoxy).
 
 local byte, sub = string.byte, string.sub
 
-local function long(data, at)
+-- A length of one byte or four, and the position behind it; nil at the end of the data.
+local function length(data, at)
   local a, b, c, d = byte(data, at, at + 3)
-  return (a - 128) * 16777216 + b * 65536 + c * 256 + d
+  if not a or a < 128 then return a, at + 1 end
+  if not d then return nil end
+  return (a - 128) * 16777216 + b * 65536 + c * 256 + d, at + 4
 end
 
 local params = {}
@@ -14,30 +17,22 @@ local params = {}
 function params.decode(data)
   local env = {}
   local at, size = 1, #data
-  while at <= size do
+  while at < size do
     local name_length, value_length = byte(data, at, at + 1)
     if name_length < 128 and value_length < 128 then
       at = at + 2
     else
-      if name_length < 128 then
-        at = at + 1
-      else
-        name_length = long(data, at)
-        at = at + 4
-      end
-      value_length = byte(data, at)
-      if value_length < 128 then
-        at = at + 1
-      else
-        value_length = long(data, at)
-        at = at + 4
-      end
+      name_length, at = length(data, at)
+      if not at then return nil end
+      value_length, at = length(data, at)
+      if not value_length then return nil end
     end
     local middle = at + name_length
     local after = middle + value_length
     env[sub(data, at, middle - 1)] = sub(data, middle, after - 1)
     at = after
   end
+  if at ~= size + 1 then return nil end
   env.FCGI_ROLE = "RESPONDER"
   env.HTTP_PROXY = nil
   return env

@@ -1,13 +1,15 @@
 -- One request inside a Lua state, from raw params to the response: the crossing.
--- In: the PARAMS bytes, the body (or nil when it is on disk), the thread's number.  Out: (head, rest [, "gc"]) or
--- (nil, message, traceback).  Also loads the script and its surroundings.  Only state.py calls it.
+-- In: the PARAMS bytes, the body (or nil when it is on disk), the thread's number, and the SCRIPT_FILENAME and
+-- DOCUMENT_ROOT that Python found by searching.  Out: (head, rest [, "gc"]), (nil, message, traceback), or
+-- (nil, false) if the params are broken or say something else; then nothing has run.  Also loads
+-- the script and its surroundings.  Only state.py calls it.
 
 local import, host = ...
 local params, cookies, response = import("params"), import("cookies"), import("response")
 local api, loader, session, stdlib = import("api"), import("loader"), import("session"), import("stdlib")
 local decode, parse_cookies = params.decode, cookies.parse
-local xpcall, pcall, type, tostring, rawget = xpcall, pcall, type, tostring, rawget
-local traceback, collectgarbage, gsub = debug.traceback, collectgarbage, string.gsub
+local xpcall, pcall, type, tostring, rawequal, rawget = xpcall, pcall, type, tostring, rawequal, rawget
+local traceback, collectgarbage, gsub, match = debug.traceback, collectgarbage, string.gsub, string.match
 local load = loadstring or load
 local settings = host.settings
 local G = _G
@@ -29,14 +31,15 @@ local function describe(value)
   return text
 end
 
--- Lines of the prelude below the script's own tell a script's author nothing.
+-- Lines of the prelude tell a script's author nothing: those below the script's own, which begin with xpcall's,
+-- and those of API functions.
 local function own_frames(text)
-  text = gsub(text, "\n\t%[luafcgid2 [^\n]*", "")
-  return (gsub(text, "\n\t%[C%]: in %?$", ""))
+  text = gsub(match(text, "^(.*)\n\t%[C%]: in ") or text, "\n\t%(tail call%): %?$", "")
+  return (gsub(gsub(text, "\n\t%[luafcgid2 [^\n]*", ""), "\n\t%?:[^\n]*", ""))
 end
 
 local function on_error(value)
-  if value == EXIT then return EXIT end
+  if rawequal(value, EXIT) then return EXIT end
   failure = describe(value)
   trace = own_frames(traceback("", 2))
   return value
@@ -51,7 +54,7 @@ if not pcall(function() assert(select(2, xpcall(function(x) return x end, descri
 end
 
 local function outcome(ok, value)
-  if ok or value == EXIT then return true end
+  if ok or rawequal(value, EXIT) then return true end
   local message, text = failure or describe(value), trace or ""
   failure, trace = nil, nil
   return false, message, text
@@ -63,6 +66,7 @@ function run.load(code, name, startup, startup_name)
   session.install(G)
   api.install()
   G.Config = load(settings.config_code, "=Config")()
+  collectgarbage("restart")
   local ok, message, text = true, nil, nil
   if startup then ok, message, text = outcome(guarded(loader.load(startup, startup_name), on_error)) end
   if ok then ok, message, text = outcome(guarded(loader.load(code, name), on_error)) end
@@ -74,8 +78,9 @@ function run.load(code, name, startup, startup_name)
   return true
 end
 
-function run.handle(data, body, thread)
+function run.handle(data, body, thread, name, root)
   local env = decode(data)
+  if not env or (env.SCRIPT_FILENAME or "") ~= name or (env.DOCUMENT_ROOT or "") ~= root then return nil, false end
   local jar = parse_cookies(env.HTTP_COOKIE)
   local user, local_config = G.Config, nil
   if type(user) == "table" then local_config = user[env.SERVER_NAME] end
