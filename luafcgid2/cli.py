@@ -1,0 +1,110 @@
+"""The command `luafcgid2`: run the server in the foreground, test a configuration, serve a directory.
+
+In: the command line.  Out: an exit code: 0; 78 (EX_CONFIG) for a configuration that cannot be used; 1 for a
+listener or pid file that cannot be had; 3 when no worker can boot.  Called by the console script and by
+`python -m luafcgid2`.  A first word that is no command is the configuration file, as in the ancestor.  What
+is heavy is imported where it is used: a start is short.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, List
+
+import click
+
+from . import __version__
+from .errors import Error
+from .ready import Announcer
+
+DEFAULT_COMMAND = "run"
+OWN_OPTIONS = ("--help", "--version")
+
+
+class CommandOrConfig(click.Group):
+    """A group in which anything but a command or the group's own options belongs to `run`."""
+
+    def parse_args(self, ctx: click.Context, args: List[str]) -> List[str]:
+        if not args or (args[0] not in self.commands and args[0] not in OWN_OPTIONS):
+            args = [DEFAULT_COMMAND, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=CommandOrConfig, subcommand_metavar="[-t] [CONFIG] | serve [DIR]")
+@click.version_option(__version__, prog_name="luafcgid2", message="%(prog)s %(version)s")
+def main() -> None:
+    """A pre-fork FastCGI server that runs Lua scripts.
+
+    With a configuration file, or none for config.lua in the current directory, it serves in the foreground
+    until SIGTERM (when the requests under way are done) or SIGINT (at once). See also luafcgid2ctl.
+    """
+    _keep_standard_descriptors()
+
+
+@main.command(DEFAULT_COMMAND)
+@click.option("-t", "--test", is_flag=True, help="Test the configuration, print the settings, start nothing.")
+@click.option("--user", default="", help="User to become when root starts a server whose CONFIG sets none.")
+@click.argument("config", default="config.lua")
+def run(test: bool, user: str, config: str) -> None:
+    """Serve with CONFIG in the foreground (the word run may be left out)."""
+    announcer = Announcer.from_environment()
+    try:
+        if test:
+            from .check import check
+            click.echo(check(config))
+        else:
+            sys.exit(_serve(config, user, announcer))
+    except Error as error:
+        announcer.failed(str(error))
+        click.echo(f"luafcgid2: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+@main.command()
+@click.argument("directory", metavar="[DIR]", default=".")
+@click.option("--http", metavar="HOST:PORT", default="127.0.0.1:8080", show_default=True,
+              help="Where to answer HTTP.")
+def serve(directory: str, http: str) -> None:
+    """Serve DIR over HTTP, for development: files, index.html and Lua scripts."""
+    from . import serve as server
+    try:
+        sys.exit(server.main(directory, http))
+    except Error as error:
+        click.echo(f"luafcgid2: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def _serve(path: str, user: str, announcer: Announcer) -> int:
+    from . import log, privileges
+    from .master import Master
+    config = _load(path, user)
+    identity = privileges.resolve(config.user, config.group)
+    if announcer.detached:
+        # A daemon keeps no file system busy; the configuration's paths are absolute by now.
+        os.chdir("/")
+    logger = log.setup(config, identity=identity)
+    for text in config.warnings:
+        logger.warning("%s", text)
+    try:
+        return Master(config, logger, announcer).run()
+    except Error as error:
+        logger.error("%s", error)
+        raise
+
+
+def _load(path: str, user: str) -> Any:
+    from . import config as configuration
+    config = configuration.load(path)
+    if user and not config.user and os.geteuid() == 0:
+        config = configuration.load(path, {"user": user})
+    return config
+
+
+def _keep_standard_descriptors() -> None:
+    """Whoever started us may have closed 0, 1 or 2; a log or a socket must not get their numbers."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
