@@ -39,10 +39,10 @@ Listen = "/var/tmp/luafcgid2.sock"
 -- File mode of a unix socket, in octal: "0660", or the number 0660 or 660.
 -- ListenMode = "0660"
 
--- Owner of a unix socket, set when the master is started by root; empty: unchanged.
+-- Owner of a unix socket, set when the master is started by root; empty: User.
 -- ListenOwner = "www-data"
 
--- Group of a unix socket: the web server's; empty: unchanged.
+-- Group of a unix socket: the web server's; empty: Group, or the first group of User.
 -- ListenGroup = "www-data"
 
 -- Connections that may wait to be accepted; 0 and -1 are the default.

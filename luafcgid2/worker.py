@@ -61,12 +61,11 @@ class Worker:
         self._title: Optional[bytes] = None
 
     def run(self) -> int:
-        """Serve until told to stop; the exit code: 0, or BootError's when the worker cannot start."""
+        """Serve until told to stop; the exit code, 0.  Raises BootError when the worker cannot start."""
         try:
             self._boot()
         except (Error, OSError) as error:
-            self._logger.error("worker %d cannot boot: %s", self._index + 1, error)
-            return BootError.exit_code
+            raise BootError(str(error)) from error
         try:
             graceful = self._watch()
             return self._drain() if graceful else 0

@@ -6,6 +6,7 @@
 local _, host = ...
 local load = loadstring or load
 local concat, gsub, gmatch, format = table.concat, string.gsub, string.gmatch, string.format
+local assert, error, package, select, tostring, type = assert, error, package, select, tostring, type
 local G = _G
 local settings = host.settings
 
