@@ -25,6 +25,10 @@ from .errors import Error, ScriptNotFound
 from .script import Script, Version
 from .state import LuaState, Services
 
+# Seconds that a request waits for another thread to build the version after a flush; a script whose top level
+# asks this very server for something would wait for ever.
+FLUSH_WAIT = 5.0
+
 
 class Entry:
     """All that is known of one script: its current version and the clones of it."""
@@ -193,12 +197,16 @@ class StatePool:
             state.close()
 
     def _refresh(self, entry: Entry, script: Script) -> None:
-        """Look at the disk if it is time to; one thread does, the others go on with what is there."""
-        if not entry.refreshing.acquire(blocking=False):
+        """Look at the disk if it is time to.  One thread does, the others go on with what is there; but after a
+        flush they wait for it, because nobody may be served by the old version then."""
+        flushed = entry.generation != self._generation()
+        if not entry.refreshing.acquire(timeout=FLUSH_WAIT if flushed else 0):
             return
         try:
             generation = self._generation()
             forced = generation != entry.generation
+            if flushed and not forced:
+                return
             newest = entry.failed or entry.version
             # The same name may lead to another file now: deployments switch a symbolic link.
             if forced or newest.script.real != script.real or newest.changed():
@@ -270,6 +278,9 @@ class StatePool:
     def _collect(self, state: LuaState) -> None:
         try:
             state.collect()
+        except Exception as error:
+            # Lua 5.1 to 5.3 raise what a __gc metamethod of the script raises.
+            self._logger.error("%s: %s", state.version.script.path.decode("utf-8", "replace"), error)
         finally:
             self.checkin(state)
 

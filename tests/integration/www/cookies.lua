@@ -1,0 +1,3 @@
+function main()
+  Send(Cookies.seen or "none")
+end

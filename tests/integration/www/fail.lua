@@ -1,0 +1,4 @@
+function main()
+  Send("lost")
+  error("provoked")
+end

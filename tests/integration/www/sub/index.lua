@@ -1,0 +1,3 @@
+function main()
+  Send("index of " .. Env.SCRIPT_NAME)
+end
