@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Optional
 
 from flup.server import fcgi_base as flup
 
@@ -23,6 +23,7 @@ from .replies import Reply, frame
 from .sending import send_all
 
 RECV_SIZE = 65536
+DONTWAIT = int(socket.MSG_DONTWAIT)
 # Requests under way on one connection; the specification leaves the number to the application.
 MAX_INTERLEAVED = 32
 
@@ -34,30 +35,31 @@ class Request(flup.Request):
     split across records is lost) and bounds nothing.
     """
 
+    # What most requests never change costs them nothing as a default of the class.
+    aborted = params_done = stdin_done = False
+    params: bytes = b""
+    body: Any = b""
+    problem = 0
+    _params: Optional[bytearray] = None
+    _stdin: Optional[Body] = None
+
     def __init__(self, conn: "Connection", role: int, flags: int, request_id: int) -> None:
         self._conn = conn
         self.server = conn.server
-        self.requestId, self.role, self.flags, self.aborted = request_id, role, flags, False
-        self.params = b""
-        self.body: Any = b""
-        self.problem = 0
-        self.params_done = self.stdin_done = False
-        self._params: List[bytes] = []
-        self._params_size = 0
-        self._stdin: Optional[Body] = None
+        self.requestId, self.role, self.flags = request_id, role, flags
 
     def add_params(self, content: bytes) -> None:
         """Collect PARAMS content; pairs may be split anywhere (section 3.4).  Raises ProtocolError."""
-        self._params_size += len(content)
-        if self._params_size > self.server.limits.max_params:
+        if self._params is None:
+            self._params = bytearray()
+        self._params += content
+        if len(self._params) > self.server.limits.max_params:
             raise ProtocolError("params of request %d are over MaxParamsSize (%d bytes)" % (
                 self.requestId, self.server.limits.max_params))
-        self._params.append(content)
 
     def end_params(self) -> None:
         """The PARAMS stream is complete."""
-        self.params = b"".join(self._params)
-        self._params, self.params_done = [], True
+        self.params, self._params, self.params_done = bytes(self._params or b""), None, True
 
     def add_stdin(self, content: bytes) -> None:
         """Collect STDIN content.  Raises ProtocolError when a refused body never ends."""
@@ -81,7 +83,8 @@ class Request(flup.Request):
         try:
             reply = self.server.handler(self)
         finally:
-            self.discard()
+            if self._stdin is not None:
+                self._stdin.discard()
         self._conn.reply(self, reply)
 
 
@@ -92,12 +95,13 @@ class Connection(flup.Connection):
     `receive` is the only entry; one thread at a time calls it.
     """
 
+    open = True
+    served = False
+    _buffer = b""
+
     def __init__(self, sock: socket.socket, server: "Server") -> None:
         self._sock, self.server = sock, server
         self._requests: Dict[int, Request] = {}
-        self._buffer = b""
-        self.open = True
-        self.served = False
 
     @property
     def partial(self) -> bool:
@@ -110,7 +114,7 @@ class Connection(flup.Connection):
         Never raises for what the peer did: a broken connection is logged and closed, `open` turns False.
         """
         try:
-            data = self._sock.recv(RECV_SIZE, socket.MSG_DONTWAIT)
+            data = self._sock.recv(RECV_SIZE, DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
@@ -137,10 +141,11 @@ class Connection(flup.Connection):
     def _take(self, data: bytes) -> None:
         if not self._buffer and not self._requests:
             whole = records.whole_request(data)
-            if whole is not None and whole.role in self.server.roles:
-                if len(whole.params) <= self.server.limits.max_params:
-                    request = Request(self, whole.role, whole.flags, whole.request_id)
-                    request.params = whole.params
+            if whole is not None:
+                request_id, role, flags, params = whole
+                if role in self.server.roles and len(params) <= self.server.limits.max_params:
+                    request = Request(self, role, flags, request_id)
+                    request.params = params
                     return request.run()
         buffer, position = self._buffer + data if self._buffer else data, 0
         self._buffer = b""

@@ -43,13 +43,15 @@ class Seat:
 class Watched(Connection):
     """A connection that may be handed from thread to thread.  `table` holds those that epoll watches."""
 
-    def __init__(self, sock: socket.socket, server: Server, table: Dict[int, Watched]) -> None:
+    pending = gone = False
+    deadline = 0.0
+    # Made when epoll begins to watch the connection; most are gone before.
+    lock: threading.Lock
+
+    def __init__(self, sock: socket.socket, server: Server, table: Dict[int, Watched], seat: Seat) -> None:
         super().__init__(sock, server)
         self._table = table
-        self.lock = threading.Lock()
-        self.pending = self.gone = False
-        self.deadline = 0.0
-        self.seat = Seat(0)
+        self.seat = seat
 
     def close(self) -> None:
         """Close the socket, and leave the table first: once closed, another thread may be given the number."""
@@ -172,8 +174,8 @@ class Poller:
                 os.close(fd)
                 self._complain("MaxConnections (%d) reached: a connection was closed" % self._max)
                 continue
-            connection = Watched(socket.socket(self._family, self._type, 0, fd), self._server, self._connections)
-            connection.seat = seat
+            sock = socket.socket(self._family, self._type, 0, fd)
+            connection = Watched(sock, self._server, self._connections, seat)
             self._read(connection, seat)
             if connection.open:
                 self._adopt(connection, seat)
@@ -183,6 +185,7 @@ class Poller:
     def _adopt(self, connection: Watched, seat: Seat) -> None:
         """Watch a connection that stays open after its first read."""
         fd = connection.fileno()
+        connection.lock = threading.Lock()
         with connection.lock:
             self._connections[fd] = connection
             self._after(connection)

@@ -74,8 +74,11 @@ class StatePool:
         self._short: Deque[Entry] = deque()
         self._heavy: Deque[LuaState] = deque()
 
-    def checkout(self, script: Script) -> LuaState:
+    def checkout(self, script: Script, now: Optional[float] = None,
+                 generation: Optional[int] = None) -> LuaState:
         """A state of the script's current version; use it in `with`.
+
+        `now` (the monotonic clock, seconds) and `generation` spare two look-ups to a caller who has them.
 
         Raises ScriptNotFound, ScriptForbidden, ScriptError (no good version).
         """
@@ -83,7 +86,9 @@ class StatePool:
         if entry is None:
             return self._first(script)
         entry.used = next(self._clock)
-        if (entry.next_check <= time.monotonic() or entry.generation != self._generation()
+        now = time.monotonic() if now is None else now
+        generation = self._generation() if generation is None else generation
+        if (entry.next_check <= now or entry.generation != generation
                 or entry.script.real != script.real):
             self._refresh(entry, script)
         failure = entry.failure

@@ -7,7 +7,7 @@ Numbers and names are those of the FastCGI 1.0 specification, section 8.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 VERSION = 1
 BEGIN_REQUEST, ABORT_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT, STDERR, DATA = range(1, 9)
@@ -35,15 +35,6 @@ class Record(NamedTuple):
     request_id: int
     content: bytes
     end: int
-
-
-class WholeRequest(NamedTuple):
-    """A request that arrived in one piece and has no body."""
-
-    request_id: int
-    role: int
-    flags: int
-    params: bytes
 
 
 def header(kind: int, request_id: int, length: int, padding: int = 0) -> bytes:
@@ -99,9 +90,10 @@ def tail(request_id: int) -> bytes:
 TAIL_1 = tail(1)
 
 
-def whole_request(buffer: bytes) -> Optional[WholeRequest]:
-    """Recognise BEGIN, one PARAMS, empty PARAMS, empty STDIN and nothing else: what a GET looks like
-    from nginx and lighttpd.  One unpack instead of four; None means: cut the records one by one."""
+def whole_request(buffer: bytes) -> Optional[Tuple[int, int, int, bytes]]:
+    """(request id, role, flags, params) of a buffer that is BEGIN, one PARAMS, empty PARAMS, empty STDIN and
+    nothing else: what a GET looks like from nginx and lighttpd.  One unpack instead of four; None means: cut
+    the records one by one."""
     if len(buffer) < 40:
         return None
     (version, kind, request_id, length, padding, role, flags,
@@ -111,5 +103,5 @@ def whole_request(buffer: bytes) -> Optional[WholeRequest]:
         return None
     rest = buffer[24 + length2 + padding2:]
     if rest == TAIL_1 and request_id == 1 or rest == tail(request_id):
-        return WholeRequest(request_id, role, flags, buffer[24:24 + length2])
+        return request_id, role, flags, buffer[24:24 + length2]
     return None

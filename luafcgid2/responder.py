@@ -58,9 +58,10 @@ class Responder:
         return Reply(head, rest)
 
     def _run(self, request: Any, wanted: Wanted, started: float, thread: int) -> Any:
-        script = self._resolver.resolve(wanted.script_filename, wanted.document_root, started, self._generation())
+        generation = self._generation()
+        script = self._resolver.resolve(wanted.script_filename, wanted.document_root, started, generation)
         self.last_script = script.path
-        with self._pool.checkout(script) as state:
+        with self._pool.checkout(script, started, generation) as state:
             result = state.handle(request.params, request.body, thread, wanted)
             if len(result) == 3:
                 # The heap has grown: it is collected once the response is out.
