@@ -18,7 +18,7 @@ SYSCONFDIR ?= /etc
 LOCALSTATEDIR ?= /var
 EXTRAS ?= redis
 
-TEST_PACKAGES = curl lighttpd lua-cjson lua-filesystem lua-lpeg lua-socket nginx procps redis-server \
+TEST_PACKAGES = curl iproute2 lighttpd lua-cjson lua-filesystem lua-lpeg lua-socket nginx procps redis-server \
 	spawn-fcgi strace wrk
 BENCH_PACKAGES = gcc libc6-dev libfcgi-dev nginx php-fpm procps wrk
 

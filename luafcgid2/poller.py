@@ -25,6 +25,9 @@ ACCEPT_BURST = 16
 MAX_EVENTS = 64
 # Seconds without accepting after the kernel refused a descriptor: without a pause the ready listener would spin.
 ACCEPT_PAUSE = 0.1
+# While draining: connections taken from the queue, and seconds that one of them may take to send its first byte.
+LAST_ACCEPTS = 1024
+LAST_PATIENCE = 1.0
 _GONE = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
 
@@ -44,7 +47,7 @@ class Watched(Connection):
     """A connection that may be handed from thread to thread.  `table` holds those that epoll watches."""
 
     pending = gone = False
-    deadline = 0.0
+    deadline = since = 0.0
     # Made when epoll begins to watch the connection; most are gone before.
     lock: threading.Lock
 
@@ -185,7 +188,7 @@ class Poller:
     def _adopt(self, connection: Watched, seat: Seat) -> None:
         """Watch a connection that stays open after its first read."""
         fd = connection.fileno()
-        connection.lock = threading.Lock()
+        connection.lock, connection.since = threading.Lock(), time.monotonic()
         with connection.lock:
             self._connections[fd] = connection
             self._after(connection)
@@ -226,6 +229,17 @@ class Poller:
                 finally:
                     connection.lock.release()
 
+    def accept_rest(self, seat: Seat) -> None:
+        """While draining: take the connections that queue at the listener.  The master has closed the way in, and
+        nobody else would answer them."""
+        for _ in range(LAST_ACCEPTS):
+            try:
+                fd, _peer = self._listener._accept()
+            except OSError:
+                return
+            sock = socket.socket(self._family, self._type, 0, fd)
+            self._adopt(Watched(sock, self._server, self._connections, seat), seat)
+
     def close_idle(self, seat: Seat) -> int:
         """While draining: close connections between requests; the number of those still in use.
 
@@ -237,7 +251,8 @@ class Poller:
                     connection.seat = seat
                     if connection.open:
                         self._read(connection, seat)
-                    if connection.open and not connection.partial:
+                    used = connection.served or time.monotonic() > connection.since + LAST_PATIENCE
+                    if connection.open and used and not connection.partial:
                         connection.close()
                 finally:
                     self._after(connection)

@@ -21,7 +21,7 @@ import time
 from collections import deque
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
-from .errors import Error, ScriptNotFound
+from .errors import Error, ScriptError, ScriptNotFound
 from .script import Script, Version
 from .state import LuaState, Services
 
@@ -137,7 +137,10 @@ class StatePool:
         return Version(self._services.engine, script, self._rules.startup, self._rules.checksum)
 
     def _build(self, version: Version) -> LuaState:
-        state = LuaState(self._services, version, next(self._numbers))
+        try:
+            state = LuaState(self._services, version, next(self._numbers))
+        except ScriptError as error:
+            raise version.explain(error) from None
         state.pool = self
         return state
 

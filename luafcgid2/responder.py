@@ -62,7 +62,10 @@ class Responder:
         script = self._resolver.resolve(wanted.script_filename, wanted.document_root, started, generation)
         self.last_script = script.path
         with self._pool.checkout(script, started, generation) as state:
-            result = state.handle(request.params, request.body, thread, wanted)
+            try:
+                result = state.handle(request.params, request.body, thread, wanted)
+            except ScriptError as error:
+                raise state.version.explain(error) from None
             if len(result) == 3:
                 # The heap has grown: it is collected once the response is out.
                 self._pool.wants_collection(state)

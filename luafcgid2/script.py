@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 import threading
 from typing import Dict, NamedTuple, Optional, Tuple
@@ -20,6 +21,8 @@ from .runtime import Engine, text
 _KINDS = {errno.ENOENT: ScriptNotFound, errno.ENOTDIR: ScriptNotFound, errno.EISDIR: ScriptNotFound,
           errno.ENAMETOOLONG: ScriptNotFound, errno.ELOOP: ScriptNotFound,
           errno.EACCES: ScriptForbidden, errno.EPERM: ScriptForbidden}
+# What Lua leaves of a file's name that is over 59 bytes long (LUA_IDSIZE), in messages and tracebacks.
+_CUT_NAME = re.compile(r"\.\.\.([^:\n]{40,}):(?=\d)")
 # Resolved names kept per worker; beyond it the table is emptied, so that made-up names cost no memory.
 MAX_NAMES = 2048
 
@@ -148,6 +151,15 @@ class Version:
             return None
         except OSError as error:
             raise ScriptError("cannot open %s: %s" % (text(path), error.strerror)) from None
+
+    def explain(self, error: ScriptError) -> ScriptError:
+        """The same error with the names in full of the files that this version has read."""
+        with self._lock:
+            names = [text(path) for path in (self.script.path, *self._files)]
+
+        def full(found: re.Match) -> str:
+            return next((name for name in names if name.endswith(found[1])), "..." + found[1]) + ":"
+        return ScriptError(_CUT_NAME.sub(full, str(error)), _CUT_NAME.sub(full, error.traceback))
 
     def watch(self, path: bytes) -> None:
         """Reload the script when `path` changes, too."""

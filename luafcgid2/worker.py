@@ -233,6 +233,7 @@ class Worker:
         poller, own = self._poller, Seat(len(self._seats))
         self._server.draining = True
         poller.stop_accepting()
+        poller.accept_rest(own)
         deadline = time.monotonic() + self._config.stop_timeout
         poll = select.poll()
         poll.register(self._signal_read, select.POLLIN)

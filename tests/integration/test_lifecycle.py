@@ -98,6 +98,12 @@ def spinning(server):
     wait_until(lambda: os.path.exists(os.path.join(server.site.run, "spinning")), "the script spins")
 
 
+def queued(server):
+    """Connections that the kernel holds at the unix listener (Recv-Q of ss)."""
+    lines = subprocess.run(["ss", "-xlHn"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return sum(int(line.split()[2]) for line in lines if server.address in line.split())
+
+
 def assert_gone(server):
     """Nothing of a stopped server is left."""
     assert not os.path.exists(server.address)
@@ -265,6 +271,19 @@ class TestSignals:
             assert server.stop(signal.SIGTERM) == 0
         assert isinstance(outcome[0], Exception)
         assert_gone(server)
+
+    def test_connections_that_wait_to_be_accepted_are_answered_before_a_graceful_stop(self, site, start):
+        server = start(Master, site, Workers=1, WorkerThreads=1)
+        site.write("hello.lua", "function main() Send('hello') end\n")
+        with held(server) as (outcome, release):
+            # The only thread is busy, so these stay in the kernel's queue.
+            with in_flight(server, "hello.lua", "") as first, in_flight(server, "hello.lua", "") as second:
+                wait_until(lambda: queued(server) == 2, "two connections in the queue")
+                os.kill(server.pid, signal.SIGTERM)
+                wait_until(lambda: not accepts(server.address), "the closed door")
+                release()
+        assert (outcome, first, second) == (["got it"], ["hello"], ["hello"])
+        assert server.stop() == 0
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
     def test_sigint_and_sigquit_stop_at_once(self, site, start, number):
