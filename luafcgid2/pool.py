@@ -195,11 +195,7 @@ class StatePool:
 
     def _close_all(self, idle: List[LuaState]) -> None:
         """Close pooled states that no entry holds any more; a checkout may still take one away."""
-        while True:
-            try:
-                state = idle.pop()
-            except IndexError:
-                return
+        for state in _taken(idle.pop):
             with self._lock:
                 self._total -= 1
             state.close()
@@ -272,7 +268,7 @@ class StatePool:
 
     def spare_time(self) -> None:
         """Work put off until the response was out: clones that LuaStates promises, garbage collections."""
-        for state in _taken(self._heavy):
+        for state in _taken(self._heavy.popleft):
             script = state.version.script
             entry = self._entries.get((script.path, script.root))
             try:
@@ -280,7 +276,7 @@ class StatePool:
             except (AttributeError, ValueError):
                 continue
             self._collect(state)
-        for entry in _taken(self._short):
+        for entry in _taken(self._short.popleft):
             self._make_clones(entry)
 
     def _collect(self, state: LuaState) -> None:
@@ -328,10 +324,10 @@ class StatePool:
             self._remove(entry)
 
 
-def _taken(queue: Deque[Any]) -> Iterator[Any]:
-    """What is in `queue` now and until it is empty; other threads may take from it, too."""
+def _taken(take: Callable[[], Any]) -> Iterator[Any]:
+    """What `take` gives until a queue is empty; other threads may take from it, too."""
     while True:
         try:
-            yield queue.popleft()
+            yield take()
         except IndexError:
             return

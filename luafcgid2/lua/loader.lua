@@ -10,6 +10,8 @@ local assert, error, package, select, tostring, type = assert, error, package, s
 local G = _G
 local settings = host.settings
 
+local loaded = false
+
 local loader = {}
 
 -- Entries of `lists` in order, each once, without those relative to the working directory.
@@ -54,9 +56,11 @@ function loader.install()
   package.cpath = merge(package.cpath, settings.lua_cpath, own)
   local searchers = package.searchers or package.loaders
   searchers[2] = searcher
-  -- dofile and loadfile read files as well; those are watched like modules.
+  -- dofile and loadfile read files as well; what the top level reads so is watched like a module.  What a request
+  -- reads is data, perhaps written by the script itself, and is read anew each time anyway.
   local plain_loadfile, plain_dofile = loadfile, dofile
   local function watch(path)
+    if loaded then return end
     -- A number names a file, too; Python would take it for an open descriptor.
     if type(path) == "string" or type(path) == "number" then host.watch(tostring(path)) end
   end
@@ -72,6 +76,10 @@ end
 
 function loader.load(code, name)
   return assert(load(code, name))
+end
+
+function loader.done()
+  loaded = true
 end
 
 return loader

@@ -1,0 +1,165 @@
+"""Name-value pairs: Python and the Lua prelude read the same, whatever a client puts into its headers."""
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from luafcgid2 import params
+from luafcgid2.errors import ProtocolError
+from luafcgid2.runtime import Engine
+
+NAMES = st.sampled_from([b"SCRIPT_FILENAME", b"DOCUMENT_ROOT", b"SCRIPT_NAME", b"HTTP_X", b"", b"a" * 128])
+PAIRS = st.lists(st.tuples(NAMES | st.binary(max_size=200), st.binary(max_size=300)), max_size=12)
+# What the prelude adds and leaves out on purpose.
+ROLE, PROXY = b"FCGI_ROLE", b"HTTP_PROXY"
+
+
+@pytest.fixture(scope="module")
+def lua_decode():
+    """The prelude's decoder: bytes -> dict, or None where it refuses them."""
+    engine = Engine("5.3", c_modules=False)
+    runtime = engine.new_runtime()
+    module = runtime.execute(dict(engine.prelude())[b"params"])
+
+    def decode(data):
+        table = module[b"decode"](data)
+        return None if table is None else dict(table.items())
+    return decode
+
+
+def as_lua(pairs):
+    found = dict(pairs)
+    found.pop(PROXY, None)
+    found[ROLE] = b"RESPONDER"
+    return found
+
+
+def test_lengths_up_to_127_take_one_byte_and_longer_ones_four():
+    assert params.encode({b"n": b"v"}) == b"\x01\x01nv"
+    assert params.encode({b"n": b"v" * 127})[:3] == b"\x01\x7fn"
+    assert params.encode({b"n": b"v" * 128})[:6] == b"\x01\x80\x00\x00\x80n"
+    assert params.encode({b"n" * 300: b""})[:5] == b"\x80\x00\x01\x2c\x00"
+
+
+def test_text_is_sent_as_utf8_and_undecodable_bytes_survive():
+    assert params.encode([("n", "\u00e4"), ("m", "\udcff")]) == b"\x01\x02n\xc3\xa4" b"\x01\x01m\xff"
+
+
+@given(PAIRS)
+def test_what_is_encoded_is_decoded_again(pairs):
+    data = params.encode(pairs)
+    assert list(params.walk(data)) == pairs
+    assert params.decode(data) == dict(pairs)
+
+
+@given(PAIRS)
+@settings(deadline=None)
+def test_python_and_the_prelude_read_the_same(lua_decode, pairs):
+    data = params.encode(pairs)
+    env = as_lua(pairs)
+    assert lua_decode(data) == env
+    wanted = params.find(data)
+    assert wanted.script_filename == env.get(b"SCRIPT_FILENAME", b"")
+    assert wanted.document_root == env.get(b"DOCUMENT_ROOT", b"")
+
+
+@given(st.binary(max_size=80))
+@settings(deadline=None, max_examples=300)
+def test_any_bytes_are_read_alike_or_refused_by_all(lua_decode, data):
+    try:
+        pairs = params.decode(data)
+    except ProtocolError:
+        with pytest.raises(ProtocolError):
+            params.find(data)
+        assert lua_decode(data) is None
+    else:
+        assert lua_decode(data) == as_lua(pairs)
+
+
+@pytest.mark.parametrize("size", [127, 128, 255, 256, 65535, 70000, 300000])
+def test_long_values_are_read_alike(lua_decode, size):
+    pairs = [(b"A", b"x" * size), (b"SCRIPT_FILENAME", b"/" + b"s" * size), (b"DOCUMENT_ROOT", b"/d")]
+    data = params.encode(pairs)
+    assert lua_decode(data) == as_lua(pairs)
+    assert params.find(data)[:2] == (pairs[1][1], b"/d")
+
+
+@pytest.mark.parametrize("name_size", [1, 15])
+@pytest.mark.parametrize("value_size", [1, 20])
+def test_short_lengths_may_be_written_in_four_bytes(lua_decode, name_size, value_size):
+    name, value = b"SCRIPT_FILENAME"[:name_size], b"/" + b"x" * (value_size - 1)
+    data = b"\x80\x00\x00" + bytes((name_size,)) + b"\x80\x00\x00" + bytes((value_size,)) + name + value
+    assert params.decode(data) == {name: value}
+    assert lua_decode(data) == as_lua({name: value})
+    assert params.find(data).script_filename == (value if name_size == 15 else b"")
+
+
+def test_the_last_of_a_repeated_name_wins_everywhere(lua_decode):
+    data = params.encode([("SCRIPT_FILENAME", "/first"), ("DOCUMENT_ROOT", "/d1"), ("X", "1"),
+                          ("SCRIPT_FILENAME", "/last"), ("X", "2"), ("DOCUMENT_ROOT", "/d2")])
+    assert params.find(data)[:2] == (b"/last", b"/d2")
+    assert params.decode(data)[b"X"] == b"2"
+    assert lua_decode(data)[b"SCRIPT_FILENAME"] == b"/last"
+
+
+def spoofs():
+    """Values with which a client might pass for the web server, each with a name before and after the true one."""
+    pair = params.encode({"SCRIPT_FILENAME": "/evil.lua", "DOCUMENT_ROOT": "/evil"})
+    for value in (pair, b"SCRIPT_FILENAME", b"x" * 130 + pair, pair * 3, b"\x0f\x09SCRIPT_FILENAME/evil.lua"):
+        for place in (0, 1, 2):
+            yield value, place
+
+
+@pytest.mark.parametrize(("value", "place"), list(spoofs()))
+def test_a_name_inside_a_value_is_not_taken_for_a_pair(lua_decode, value, place):
+    pairs = [("SCRIPT_FILENAME", "/good.lua"), ("DOCUMENT_ROOT", "/good")]
+    pairs.insert(place, ("HTTP_X_EVIL", value))
+    data = params.encode(pairs)
+    assert params.find(data)[:2] == (b"/good.lua", b"/good")
+    assert lua_decode(data)[b"SCRIPT_FILENAME"] == b"/good.lua"
+    guessed = params.guess(data)
+    assert guessed is None or guessed == params.find(data)
+
+
+@given(PAIRS, st.binary(min_size=1, max_size=40), st.binary(min_size=1, max_size=40))
+def test_a_guess_is_right_or_absent_whatever_the_other_pairs_are(pairs, script, root):
+    data = params.encode(pairs + [("SCRIPT_FILENAME", script), ("DOCUMENT_ROOT", root)])
+    guessed = params.guess(data)
+    assert guessed is None or guessed == params.find(data)
+
+
+def test_an_ordinary_request_is_guessed_right():
+    for size in (5, 127, 128, 70000):
+        data = params.encode([("QUERY_STRING", "a=b"), ("SCRIPT_FILENAME", "/" + "s" * size), ("HTTP_HOST", "h"),
+                              ("DOCUMENT_ROOT", "/" + "d" * size), ("SCRIPT_NAME", "/x.lua")])
+        assert params.guess(data) == params.find(data)
+
+
+def test_every_cut_of_a_stream_is_noticed_or_falls_between_two_pairs(lua_decode):
+    pairs = [("A", ""), ("SCRIPT_FILENAME", "/x.lua"), ("B" * 200, "c" * 300), ("DOCUMENT_ROOT", "/d")]
+    data = params.encode(pairs)
+    between = {len(params.encode(pairs[:count])) for count in range(len(pairs) + 1)}
+    for size in range(len(data)):
+        if size in between:
+            assert params.find(data[:size]) is not None and lua_decode(data[:size]) is not None
+        else:
+            with pytest.raises(ProtocolError):
+                params.find(data[:size])
+            with pytest.raises(ProtocolError):
+                params.decode(data[:size])
+            assert lua_decode(data[:size]) is None, size
+
+
+@pytest.mark.parametrize("data", [b"\x01", b"\x80", b"\x01\x80\x00", b"\x05\x00ab", b"\xff\xff\xff\xff\xff\xff\xff\xff",
+                                  b"\x00\xff\xff\xff\xff"])
+def test_lengths_that_lie_are_a_protocol_error(lua_decode, data):
+    with pytest.raises(ProtocolError):
+        params.find(data)
+    with pytest.raises(ProtocolError):
+        params.decode(data)
+    assert lua_decode(data) is None
+
+
+def test_the_proxy_header_of_a_client_is_left_out_of_env(lua_decode):
+    assert PROXY not in lua_decode(params.encode({"HTTP_PROXY": "http://evil/", "A": "b"}))
