@@ -21,6 +21,7 @@ import time
 from collections import deque
 from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
+from .entry import Entry, Rules
 from .errors import Error, ScriptError, ScriptNotFound
 from .script import Script, Version
 from .state import LuaState, Services
@@ -28,36 +29,6 @@ from .state import LuaState, Services
 # Seconds that a request waits for another thread to build the version after a flush; a script whose top level
 # asks this very server for something would wait for ever.
 FLUSH_WAIT = 5.0
-
-
-class Entry:
-    """All that is known of one script: its current version and the clones of it."""
-
-    __slots__ = ("script", "version", "idle", "total", "used", "next_check", "generation", "failed", "failure",
-                 "refreshing")
-
-    def __init__(self, script: Script, version: Version, generation: int) -> None:
-        self.script, self.version, self.generation = script, version, generation
-        self.idle: List[LuaState] = []
-        self.total = 0
-        self.used = 0
-        self.next_check = 0.0
-        # The newer version that could not be built, and why.
-        self.failed: Optional[Version] = None
-        self.failure: Optional[Error] = None
-        self.refreshing = threading.Lock()
-
-
-class Rules:
-    """The pool's options.  `keep` is MinFileInfoTime in seconds; `last_good` whether an edit that fails
-    leaves the version before it serving."""
-
-    __slots__ = ("states", "max_states", "total", "keep", "checksum", "startup", "last_good")
-
-    def __init__(self, states: int, max_states: int, total: int, keep: float, checksum: bool, startup: str,
-                 last_good: bool) -> None:
-        self.states, self.max_states, self.total = min(states, max_states), max_states, total
-        self.keep, self.checksum, self.startup, self.last_good = keep, checksum, startup, last_good
 
 
 class StatePool:
