@@ -8,7 +8,7 @@ SITE ?= examples
 # make test: which tests, and more options of pytest.
 TESTS ?= tests
 ARGS ?=
-# make bench: options of benchmarks/bench.py.
+# make bench: options of benchmarks/bench.py; make bench-sessions: of benchmarks/sessions.py.
 BENCH ?=
 LINE_LENGTH = 120
 # make install: DESTDIR is the root of a package being built.
@@ -19,8 +19,8 @@ LOCALSTATEDIR ?= /var
 EXTRAS ?= redis
 
 TEST_PACKAGES = curl iproute2 lighttpd lua-cjson lua-filesystem lua-lpeg lua-socket nginx procps redis-server \
-	spawn-fcgi strace wrk
-BENCH_PACKAGES = gcc libc6-dev libfcgi-dev nginx php-fpm procps wrk
+	openssl spawn-fcgi strace wrk
+BENCH_PACKAGES = gcc libc6-dev libfcgi-dev nginx php-fpm procps redis-server wrk
 
 # One stamp per Python version: another PYTHON makes the virtualenv anew, and so all that is in it.
 PYVERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -43,13 +43,14 @@ SHARE_DIR = $(PREFIX)/share/luafcgid2
 STAGED = $(DESTDIR)$(HOME_DIR)
 
 .DEFAULT_GOAL = help
-.PHONY: help run test lint bench sample install uninstall clean python
+.PHONY: help run test lint bench bench-sessions sample install uninstall clean python
 
 help:
 	@echo 'make run        serve $(SITE)/ on http://$(HTTP)   (HTTP=host:port SITE=folder)'
 	@echo 'make test       install what the tests need, run them   (TESTS=tests/unit ARGS=-x)'
 	@echo 'make lint       ruff, and luacheck and shellcheck where they are installed'
-	@echo 'make bench      against a bare C responder and php-fpm   (BENCH="--seconds 5")'
+	@echo 'make bench      against a bare C responder and php-fpm   (BENCH="--seconds 5 --script session")'
+	@echo 'make bench-sessions   what a session costs among 100 and among 100,000 others'
 	@echo 'make sample     write etc/config.lua and the tables in README.rst from the table of options'
 	@echo 'make install    into $(PREFIX) and $(SYSCONFDIR)   (DESTDIR= PREFIX= EXTRAS=redis)'
 	@echo 'make uninstall  remove the programs; configuration, sessions and logs stay'
@@ -73,8 +74,13 @@ lint: $(VENV)/lint
 
 bench:
 	@.ci/apt $(BENCH_PACKAGES)
-	@$(MAKE) --no-print-directory $(VENV)/serve
+	@$(MAKE) --no-print-directory $(VENV)/bench
 	@exec $(VENV)/bin/python benchmarks/bench.py $(BENCH)
+
+bench-sessions:
+	@.ci/apt redis-server
+	@$(MAKE) --no-print-directory $(VENV)/bench
+	@exec $(VENV)/bin/python benchmarks/sessions.py $(BENCH)
 
 sample: $(VENV)/serve
 	$(VENV)/bin/python -m luafcgid2.reference sample >etc/config.lua.new
@@ -104,6 +110,10 @@ $(VENV)/test: $(MADE) $(PACKAGED)
 	$(PIP) install --quiet --editable '.[serve,test]' || $(NO_WHEEL)
 	@touch '$@' '$(VENV)/serve'
 
+$(VENV)/bench: $(MADE) $(PACKAGED)
+	$(PIP) install --quiet --editable '.[serve,redis]' || $(NO_WHEEL)
+	@touch '$@' '$(VENV)/serve'
+
 $(VENV)/lint: $(MADE) $(PACKAGED)
 	$(PIP) install --quiet 'ruff>=0.4'
 	@touch '$@'
@@ -129,7 +139,7 @@ install: python
 	ln -sf '$(HOME_DIR)/bin/luafcgid2ctl' '$(DESTDIR)$(PREFIX)/bin/luafcgid2ctl'
 	install -d '$(DESTDIR)$(SHARE_DIR)' '$(DESTDIR)$(LOCALSTATEDIR)/lib/luafcgid2' \
 		'$(DESTDIR)$(LOCALSTATEDIR)/log/luafcgid2'
-	cp -R examples etc/nginx etc/lighttpd etc/config.lua '$(DESTDIR)$(SHARE_DIR)/'
+	cp -R examples etc/nginx etc/lighttpd etc/several-machines etc/config.lua '$(DESTDIR)$(SHARE_DIR)/'
 	set -e; for pair in $(KEPT_FILES); do to="$(DESTDIR)$(SYSCONFDIR)/$${pair#*:}"; \
 		test -e "$$to" || install -D -m 644 "etc/$${pair%%:*}" "$$to"; done
 	install -d '$(DESTDIR)$(SYSCONFDIR)/init.d'

@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Sequence
 
 import front
 import report
@@ -26,7 +26,7 @@ from luafcgid2.errors import ProtocolError  # noqa: E402
 
 FIRST_ANSWER_RUNS = 5
 FIRST_ANSWER_SECONDS = 30.0
-HELLO = b"Hello, world!"
+HELLO, VISITS = b"Hello, world!", b"visits: "
 
 
 def say(message: str) -> None:
@@ -61,7 +61,7 @@ def wait_until_right(url: str, script: str) -> None:
     deadline = time.monotonic() + FIRST_ANSWER_SECONDS
     while True:
         try:
-            body = front.fetch(url)
+            body, _cookie = front.fetch(url)
             break
         except OSError as error:
             if time.monotonic() > deadline:
@@ -69,6 +69,19 @@ def wait_until_right(url: str, script: str) -> None:
             time.sleep(0.05)
     if script == "hello" and body != HELLO:
         raise servers.Missing("%s answers %r, not %r" % (url, body[:200], HELLO))
+
+
+def visitors(name: str, url: str, script: str) -> List[str]:
+    """The cookies for wrk to send: those of sessions that exist, where `script` uses sessions."""
+    return front.visitors(url) if script == "session" and name.split("-")[0] != "c" else []
+
+
+def look_at_visits(url: str, cookies: Sequence[str]) -> None:
+    """That the sessions were really used: a server that refused them would have begun new ones."""
+    for cookie in cookies:
+        body = front.fetch(url, cookie)[0]
+        if not body.startswith(VISITS) or int(body[len(VISITS):]) < 3:
+            raise servers.Missing("%s: a session is not kept: %r" % (url, body[:200]))
 
 
 def folder_for(parent: str, name: str) -> str:
@@ -85,6 +98,7 @@ def run(chosen: List[servers.Server], options: argparse.Namespace) -> Mapping[st
     the others, which serve one connection at a time.
     """
     samples: Dict[str, List[front.Sample]] = {}
+    cookies: Dict[str, List[str]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, contextlib.ExitStack() as stack:
         os.chmod(folder, 0o755)
         running = {name: (server, stack.enter_context(server.start(folder_for(folder, name))))
@@ -93,11 +107,13 @@ def run(chosen: List[servers.Server], options: argparse.Namespace) -> Mapping[st
         names = list(running)
         for name in names:
             wait_until_right(base + name, options.script)
-            front.wrk(base + name, 1)
+            cookies[name] = visitors(name, base + name, options.script)
+            front.wrk(base + name, 1, cookies[name])
+            look_at_visits(base + name, cookies[name])
             samples[name] = []
         for number in range(options.rounds):
             for name in names[::-1] if number % 2 else names:
-                sample = front.measure(base + name, options.seconds, running[name][1])
+                sample = front.measure(base + name, options.seconds, running[name][1], cookies[name])
                 samples[name].append(sample)
                 say("round %d  %-16s %7.0f requests/s  p99 %8.2f ms  %6.1f us CPU  %d failures" % (
                     number + 1, name, sample.rate, sample.p99, sample.cpu, sample.failures))
@@ -110,7 +126,7 @@ def parse(arguments: Any = None) -> argparse.Namespace:
         description="luafcgid2 beside a bare C responder and php-fpm, behind nginx.")
     parser.add_argument("--seconds", type=int, default=3, help="length of one run (3)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each server in each mode (3)")
-    parser.add_argument("--script", choices=("hello", "table", "large"), default="hello",
+    parser.add_argument("--script", choices=("hello", "table", "large", "session"), default="hello",
                         help="what Lua and PHP run; C always says hello (hello)")
     parser.add_argument("--only", action="append", choices=sorted(servers.SERVERS), help="measure only these")
     parser.add_argument("--nginx-workers", type=int, default=1, help="worker processes of nginx (1)")
@@ -123,7 +139,8 @@ def parse(arguments: Any = None) -> argparse.Namespace:
 def main() -> int:
     """Measures, prints, and returns the exit code."""
     options = parse()
-    chosen = [server for key, server in servers.SERVERS.items() if not options.only or key in options.only]
+    chosen = [server for key, server in servers.SERVERS.items()
+              if (key in options.only if options.only else server.runs(options.script))]
     try:
         first = {server.key: [first_answer(server, options.script) for _ in range(FIRST_ANSWER_RUNS)]
                  for server in chosen}
@@ -141,7 +158,7 @@ def main() -> int:
             json.dump({"caption": words, "rows": rows, "first_answer": first, "samples": {
                 name: [dataclasses.asdict(sample) for sample in runs] for name, runs in samples.items()}},
                 file, indent=1)
-    short = report.shortfalls(rows)
+    short = report.shortfalls(rows, options.script)
     if not options.rst:
         print("".join("\nmissed: " + miss for miss in short))
     return 1 if options.check and short else 0

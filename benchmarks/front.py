@@ -15,7 +15,7 @@ import subprocess
 import time
 import urllib.request
 from dataclasses import dataclass
-from typing import Iterator, Mapping, Tuple
+from typing import Iterator, List, Mapping, Sequence, Tuple
 
 import processes
 from servers import HERE, Missing, Running, Server
@@ -127,27 +127,35 @@ def started(folder: str, workers: int, script: str,
         yield "http://127.0.0.1:%d/" % port
 
 
-def fetch(url: str) -> bytes:
-    """The body of one answer; raises OSError for a status other than 2xx."""
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        return answer.read()
+def fetch(url: str, cookie: str = "") -> Tuple[bytes, str]:
+    """The body of one answer, and the cookie that it sets as `name=value`; raises OSError for a status other
+    than 2xx.  The client's name is wrk's, none: a session may be bound to it."""
+    request = urllib.request.Request(url, headers={"User-Agent": "", **({"Cookie": cookie} if cookie else {})})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return answer.read(), answer.headers.get("Set-Cookie", "").partition(";")[0]
 
 
-def wrk(url: str, seconds: int) -> Mapping[str, float]:
-    """One run of wrk: 16 connections in one thread; keys as in report.lua.  Raises Missing."""
+def visitors(url: str) -> List[str]:
+    """Cookies of new sessions, one for each connection of wrk."""
+    return [fetch(url)[1] for _ in range(CONNECTIONS)]
+
+
+def wrk(url: str, seconds: int, cookies: Sequence[str] = ()) -> Mapping[str, float]:
+    """One run of wrk: 16 connections in one thread, `cookies` in turn; keys as in report.lua.  Raises
+    Missing."""
     program = shutil.which("wrk")
     if program is None:
         raise Missing("wrk is not installed: apt-get install wrk")
     command = [program, "-t1", "-c%d" % CONNECTIONS, "-d%ds" % seconds,
-               "-s", os.path.join(HERE, "report.lua"), url]
+               "-s", os.path.join(HERE, "report.lua"), url, "--", *cookies]
     done = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def measure(url: str, seconds: int, where: Running) -> Sample:
+def measure(url: str, seconds: int, where: Running, cookies: Sequence[str] = ()) -> Sample:
     """Loads `url` for `seconds` and says how the server behind it, `where`, did."""
     before = processes.cpu_seconds(where.pids)
-    told = wrk(url, seconds)
+    told = wrk(url, seconds, cookies)
     cpu = processes.cpu_seconds(where.pids) - before
     requests = told["requests"]
     return Sample(rate=requests / told["seconds"], p50=told["p50"], p99=told["p99"],

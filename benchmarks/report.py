@@ -82,8 +82,16 @@ def caption(script: str, seconds: int, rounds: int, workers: int) -> str:
     return textwrap.fill(text, 110)
 
 
-def shortfalls(rows: Mapping[str, Any]) -> List[str]:
-    """What luafcgid2 misses of its aims, in words; empty if nothing, or if it was not measured against C."""
+def shortfalls(rows: Mapping[str, Any], script: str = "hello") -> List[str]:
+    """What luafcgid2 misses of its aims, in words; empty if nothing, or if the others were not measured.
+
+    With sessions the measure is php-fpm with its session files, in the same mode.
+    """
+    if script == "session":
+        return ["%s: %.0f requests/s, the aim is more than php-fpm's %.0f" % (name, row["rate"], php["rate"])
+                for name, row in rows.items()
+                for php in [rows.get("php" + (KEEP if name.endswith(KEEP) else ""))]
+                if php and name.partition("-")[0] in ("luafcgid2", "redis") and row["rate"] <= php["rate"]]
     ours = rows.get("luafcgid2", {})
     aims = (("rate_ratio", "requests/s of the C responder's", LEAST_RATE, 1),
             ("cpu_ratio", "CPU per request of the C responder's", MOST_CPU, -1),

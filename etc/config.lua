@@ -140,7 +140,10 @@ Entrypoint = "main"
 
 ---- Sessions
 
--- Where sessions live, so that all workers share them and a restart keeps them.
+-- Where sessions and Shared live, so that all workers have the same and a restart keeps them: a file,
+-- "sqlite:///path", or a Redis or Valkey, which several machines can use:
+-- "redis://:password@host:6379/0", "rediss://..." for TLS, "unix:///path/to/socket"; these take
+-- ?timeout=2&prefix=luafcgid2, rediss also ca=, cert=, key= (PEM files) and verify=no.
 -- SessionStore = "sqlite:///var/lib/luafcgid2/state.db"
 
 -- Name of the session cookie.
@@ -179,6 +182,12 @@ Entrypoint = "main"
 -- A session that was reached takes on the visitor's present address, browser and language; false:
 -- those it began with count for ever.
 -- SessionFollowIdentity = true
+
+---- Shared
+
+-- Keys and values of Shared together, in SessionStore; beyond it what was not used for longest goes. A
+-- Redis is bounded by its own maxmemory and maxmemory-policy instead. In bytes.
+-- SharedMaxBytes = 8388608
 
 ---- Log
 

@@ -7,6 +7,10 @@ local EXAMPLES = {
   { "env.lua/some/path?x=1&amp;y=2", "Environment", "What the web server tells a script about the request." },
   { "form.lua", "Form", "Query strings, posted forms, and why everything is escaped." },
   { "cookies.lua", "Cookies", "A counter that the browser keeps." },
+  { "login.lua", "Log in", "A session that all workers share, and a limit on guessing." },
+  { "hits.lua", "Hits", "A counter that all workers share." },
+  { "limit.lua", "A limit", "Five requests in ten seconds, then 429 and how long to wait." },
+  { "cache.lua", "A cache", "A page that is dear to make, made once for everybody." },
   { "files.lua", "Files", "This directory, read by a C module, and the source of every page." },
   { "error.lua", "An error", "What you see when a script fails, and where it failed." },
 }
@@ -17,8 +21,8 @@ local STEPS = [[
 runs the new version. Make a mistake, and the page tells you where it is.</p>
 <h2>How a script works</h2>
 <p>The code at the top level of a file runs once in each Lua state; the function <code>main</code> runs for
-each request. Variables live on between requests on the same state, but several states serve one script: keep
-what must be shared in a file, a database or a session.</p>
+each request. Variables live on between requests on the same state, but several states serve one script: what
+must be shared belongs into <code>Shared</code>, a session, a file or a database.</p>
 ]]
 
 local function card(example)

@@ -133,7 +133,10 @@ SESSIONS = (
     dict(name="SessionStore", field="session_store", kind="string",
          default="sqlite:///var/lib/luafcgid2/state.db",
          pattern=r"[a-z][a-z0-9+.-]*:.*", allowed_text='a store\'s address, such as "sqlite:///path/to/file"',
-         doc="Where sessions live, so that all workers share them and a restart keeps them."),
+         doc="Where sessions and Shared live, so that all workers have the same and a restart keeps them: a file, "
+             "\"sqlite:///path\", or a Redis or Valkey, which several machines can use: "
+             "\"redis://:password@host:6379/0\", \"rediss://...\" for TLS, \"unix:///path/to/socket\"; these take "
+             "?timeout=2&prefix=luafcgid2, rediss also ca=, cert=, key= (PEM files) and verify=no."),
     dict(name="SessionName", field="session_name", kind="string", default="XLuaSession", since=CPP,
          pattern=_TOKEN,
          allowed_text="a cookie name (letters, digits, - and _)", doc="Name of the session cookie."),
@@ -166,6 +169,12 @@ SESSIONS = (
          doc="A session that was reached takes on the visitor's present address, browser and language; false: "
              "those it began with count for ever."),
 )
+SHARED = (
+    dict(name="SharedMaxBytes", field="shared_max_bytes", kind="bytes", default=8 << 20, minimum=65536,
+         maximum=1 << 30, unit="bytes",
+         doc="Keys and values of Shared together, in SessionStore; beyond it what was not used for longest goes. "
+             "A Redis is bounded by its own maxmemory and maxmemory-policy instead."),
+)
 LOG = (
     dict(name="LogFilePath", field="log_file_path", kind="path", default="/var/log/luafcgid2/luafcgid2.log",
          since=CPP, aliases=("logfile",), active=True,
@@ -179,7 +188,7 @@ SCRIPT_DATA = (
 )
 _GROUPS = (
     ("Processes", PROCESSES), ("Listener", LISTENER), ("Lua states", STATES), ("Scripts", SCRIPTS),
-    ("Requests", REQUESTS), ("Responses", RESPONSES), ("Sessions", SESSIONS), ("Log", LOG),
+    ("Requests", REQUESTS), ("Responses", RESPONSES), ("Sessions", SESSIONS), ("Shared", SHARED), ("Log", LOG),
     ("Data for scripts", SCRIPT_DATA),
 )
 # Accepted so that old files start; (name, aliases, who read it, why it does nothing here).

@@ -20,6 +20,9 @@ from .runtime import Engine, text
 from .script import Version
 
 Response = Tuple[bytes, bytes]
+# Files of the prelude that a new state does not get: it starts with the first, the next is for config.lua, the
+# others are fetched when a script first needs them.
+APART = (b"boot", b"config_eval", b"shared")
 
 
 class Services:
@@ -34,8 +37,10 @@ class Services:
                  per_state: Callable[[], Dict[str, Callable[..., Any]]] = dict) -> None:
         self.engine, self.logger, self.calls, self.per_state = engine, logger, calls, per_state
         self.settings = settings
-        self.prelude = tuple(item for item in engine.prelude() if item[0] != b"boot")
-        self.boot = dict(engine.prelude())[b"boot"]
+        self.prelude = tuple(item for item in engine.prelude() if item[0] not in APART)
+        prelude = dict(engine.prelude())
+        self.boot = prelude[b"boot"]
+        calls["prelude"] = prelude.__getitem__
 
 
 class Host:
@@ -109,7 +114,11 @@ class LuaState:
         for name, module in services.prelude:
             set_module(name, module)
         load, self._handle, self._collect = boot[b"start"]()
-        self._result(load(code, b"@" + script.path, startup, version.startup_name() if startup else None))
+        try:
+            result = load(code, b"@" + script.path, startup, version.startup_name() if startup else None)
+        except Exception as error:
+            raise ScriptError("Lua failed: %s" % error) from None
+        self._result(result)
 
     @staticmethod
     def _result(result: Any) -> Any:

@@ -1,7 +1,8 @@
 """Builds the parts of a worker from the configuration: the one place that knows which option goes where.
 
-In: a Config, an Engine, a Scoreboard, a logger.  Out: session service, state pool, responder, FastCGI server.
-worker.py calls it after the fork; tests build the same parts without a fork.  It starts nothing.
+In: a Config, an Engine, a Scoreboard, a logger.  Out: session service, shared dictionary, state pool,
+responder, FastCGI server.  worker.py calls it after the fork; tests build the same parts without a fork.  It
+starts nothing.
 """
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from .runtime import Engine
 from .script import Resolver
 from .sessions import open_store
 from .sessions.session import HOST_CALLS, SessionService
+from .sessions.shared import HOST_CALLS as SHARED_CALLS, SharedService
 from .state import Services
 
 GENERATIONAL = ("5.4", "5.5")
@@ -27,6 +29,12 @@ GENERATIONAL = ("5.4", "5.5")
 def make_sessions(config: Any, logger: logging.Logger) -> SessionService:
     """The session service; its store opens at the first use."""
     return SessionService(config, open_store(config.session_store, logger), logger)
+
+
+def make_shared(config: Any, sessions: SessionService, logger: logging.Logger) -> SharedService:
+    """The shared dictionary, in the store of the sessions."""
+    size = config.shared_max_bytes
+    return SharedService(sessions.store.shared(size), size, logger)
 
 
 def settings(config: Any, engine: Engine) -> Dict[str, Any]:
@@ -49,12 +57,15 @@ def settings(config: Any, engine: Engine) -> Dict[str, Any]:
 
 
 def make_pool(config: Any, engine: Engine, scoreboard: Any, sessions: SessionService,
-              logger: logging.Logger, popens: Optional[Popens] = None) -> StatePool:
+              logger: logging.Logger, popens: Optional[Popens] = None,
+              shared: Optional[SharedService] = None) -> StatePool:
     """The state pool with its host functions."""
     popens = popens or Popens()
+    shared = shared or make_shared(config, sessions, logger)
     calls: Dict[str, Callable[..., Any]] = {
         "popen_open": popens.open, "popen_opened": popens.opened, "popen_wait": popens.wait,
     }
+    calls.update({name: getattr(shared, method) for name, method in SHARED_CALLS.items()})
 
     def per_state() -> Dict[str, Callable[..., Any]]:
         own = sessions.for_state()

@@ -28,7 +28,7 @@ from . import log
 from .errors import BootError, Error
 from .poller import Poller, Seat
 from .popen import Popens
-from .wiring import make_pool, make_responder, make_server, make_sessions
+from .wiring import make_pool, make_responder, make_server, make_sessions, make_shared
 
 TICK = 0.005
 QUIET_TICKS = 10
@@ -76,8 +76,10 @@ class Worker:
         self._handle_signals()
         config, scoreboard = self._config, self._scoreboard
         self._sessions = make_sessions(config, self._logger)
+        self._shared = make_shared(config, self._sessions, self._logger)
         self._popens = Popens()
-        self._pool = make_pool(config, self._engine, scoreboard, self._sessions, self._logger, self._popens)
+        self._pool = make_pool(config, self._engine, scoreboard, self._sessions, self._logger, self._popens,
+                               self._shared)
         self._responder = make_responder(config, self._pool, scoreboard, self._logger)
         self._server = make_server(config, self._respond, self._logger)
         self._poller = Poller(self._listener, self._server, config.max_connections, config.read_timeout,
@@ -138,10 +140,19 @@ class Worker:
             try:
                 poller.step(seat, leading)
                 if pool.pending:
-                    pool.spare_time()
+                    self._use_spare_time(seat)
             except Exception:
                 # A fault of ours must cost one connection, not the thread that leads.
                 self._logger.exception("unexpected error in thread %d", seat.number)
+
+    def _use_spare_time(self, seat: Seat) -> None:
+        """Clones and collections, seen by the main thread as a request: when they last, another thread leads."""
+        seat.serial += 1
+        seat.serving = True
+        try:
+            self._pool.spare_time()
+        finally:
+            seat.serving = False
 
     def _appoint(self) -> None:
         """Make a parked thread the leader, if there is one."""
@@ -203,7 +214,7 @@ class Worker:
         """Nothing to do for a while: clean up, say in the process title what was served last."""
         self._pool.housekeep()
         self._popens.reap()
-        while self._sessions.sweep():
+        while self._sessions.sweep() or self._shared.sweep():
             leader = self._leader
             if leader is None or leader.serving:
                 break

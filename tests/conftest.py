@@ -1,9 +1,21 @@
-"""Shared by all tests: the checkout comes first on the module path, and `ROOT` is where it lies."""
+"""Shared by all tests: the checkout comes first on the module path, and `ROOT` is where it lies; a redis-server."""
 from __future__ import annotations
 
 import os
 import sys
 
+import pytest
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    """One redis-server for all tests that leave it as it is; `url()` gives each its own keys."""
+    redis = pytest.importorskip("redis_server")
+    if redis.PROGRAM is None:
+        pytest.skip("redis-server is not installed")
+    with redis.RedisServer() as server:
+        yield server

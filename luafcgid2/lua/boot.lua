@@ -1,10 +1,11 @@
 -- Starts the prelude inside a fresh Lua state.
--- In: host functions, settings and the bytecode of the other modules, one call each; then `start`.
+-- In: host functions, settings and the bytecode of the other modules, one call each; then `start`.  Modules
+-- that few scripts need are asked for later, by host.prelude(name).
 -- Out: the functions that Python calls: load(code, name, startup, startup_name), handle(params, body, thread),
 -- collect().
 -- Only state.py calls it.  A script never sees it.
 
-local load, collectgarbage = loadstring or load, collectgarbage
+local load, collectgarbage, assert = loadstring or load, collectgarbage, assert
 -- Nothing is garbage while the prelude loads; run.lua turns collections on before the script's code runs.
 collectgarbage("stop")
 local host, settings, codes, loaded = {}, {}, {}, {}
@@ -13,7 +14,7 @@ host.settings = settings
 local function import(name)
   local module = loaded[name]
   if module == nil then
-    local chunk = assert(load(codes[name], "=[luafcgid2 " .. name .. "]"))
+    local chunk = assert(load(codes and codes[name] or host.prelude(name), "=[luafcgid2 " .. name .. "]"))
     module = chunk(import, host)
     loaded[name] = module
   end
@@ -37,7 +38,8 @@ end
 
 function boot.start()
   local run = import("run")
-  codes = nil
+  -- What comes later needs this one; the others shall not keep alive what they needed at the start only.
+  codes, loaded = nil, { values = loaded.values }
   return run.load, run.handle, run.collect
 end
 

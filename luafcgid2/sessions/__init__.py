@@ -12,10 +12,14 @@ import logging
 from typing import Dict, List, Optional, Tuple
 
 from ..errors import ConfigError
+from .shared_store import SharedStore
 
 # URL scheme -> (module, class).  Imported on demand: a server loads the client of its own store only.
 STORES = {
     "sqlite": (".sqlite", "SqliteStore"),
+    "redis": (".redis_store", "RedisStore"),
+    "rediss": (".redis_store", "TlsRedisStore"),
+    "unix": (".redis_store", "UnixRedisStore"),
 }
 
 # What became of a Change.
@@ -90,6 +94,13 @@ class Store:
         """
         raise NotImplementedError
 
+    def shared(self, max_bytes: int) -> SharedStore:
+        """The dictionary of all workers in this store, over the same connections; see shared_store.py.
+
+        `max_bytes` bounds the sum of its keys and values.  Opens nothing.
+        """
+        raise NotImplementedError
+
     def close(self) -> None:
         """Give up connections; the store opens new ones if it is used again."""
         raise NotImplementedError
@@ -102,7 +113,8 @@ def open_store(url: str, logger: logging.Logger) -> Store:
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in STORES:
+        # The rest may hold a password.
         raise ConfigError("SessionStore %r is not understood: it must begin with %s" % (
-            url, " or ".join(name + "://" for name in STORES)))
+            scheme + separator + "..." * bool(rest), " or ".join(name + "://" for name in STORES)))
     module, name = STORES[scheme]
     return getattr(importlib.import_module(module, __name__), name)(rest, logger)

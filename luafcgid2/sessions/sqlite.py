@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import sqlite3
 import threading
 import time
 from typing import Any, Callable, List, Optional, Tuple, TypeVar
+from collections.abc import Iterator
 
 from ..errors import ConfigError, SessionError
 from . import Change, Loaded, Store, statements
+from .shared_sqlite import SqliteShared
 
 BUSY_SECONDS = 5.0
 # A file that was removed or replaced is noticed this late; asking the kernel costs as much as a look-up.
@@ -68,6 +71,9 @@ class SqliteStore(Store):
         if removed:
             self._run(statements.shrink)
         return removed
+
+    def shared(self, max_bytes: int) -> SqliteShared:
+        return SqliteShared(self._run, functools.partial(self._run, transaction), max_bytes)
 
     def close(self) -> None:
         own = os.getpid()
@@ -126,23 +132,25 @@ class _Connection:
     """A connection of this process, of which file, and when that file was last seen in its place."""
 
     def __init__(self, path: str) -> None:
-        _make_file(path)
-        self.owner = os.getpid()
-        self.file = _file(path)
-        self.seen = time.monotonic()
-        self.sqlite = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
-            _prepare(self.sqlite)
-        except BaseException:
-            self.sqlite.close()
-            raise
+        with _made(path):
+            self.owner = os.getpid()
+            self.file = _file(path)
+            self.seen = time.monotonic()
+            self.sqlite = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            try:
+                _prepare(self.sqlite)
+            except BaseException:
+                self.sqlite.close()
+                raise
 
 
-def _make_file(path: str) -> None:
+@contextlib.contextmanager
+def _made(path: str) -> Iterator[None]:
     """Make the file unless it exists.  SQLite gives its -wal and -shm files the mode of the main file.
 
     What is left of a removed file goes, since SQLite cannot read it with a new one.  The lock on the
-    directory keeps one worker from taking another's new files for leftovers.
+    directory keeps one worker from taking another's new files for leftovers, and lets one connection at a
+    time prepare the file: SQLite does not wait for others when it switches to WAL.
     """
     folder = os.path.dirname(path)
     os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -153,7 +161,11 @@ def _make_file(path: str) -> None:
             for leftover in (path + "-wal", path + "-shm"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(leftover)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            # Only a new file may be opened and closed here: closing any descriptor of a file that this process
+            # has open with SQLite drops SQLite's locks, and the next worker to leave removes the write-ahead
+            # log under our feet (https://sqlite.org/howtocorrupt.html, 2.2).
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        yield
     finally:
         os.close(lock)
 
@@ -168,7 +180,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
         connection.execute(NEW_FILE)
     for pragma in PRAGMAS:
         connection.execute(pragma)
-    if statements.format_of(connection) == 0:
+    if statements.format_of(connection) < statements.FORMAT:
         transaction(connection, statements.create)
     found = statements.format_of(connection)
     if found != statements.FORMAT:

@@ -11,10 +11,9 @@ from typing import Optional, Tuple
 
 from . import GONE, MOVED, STORED, Change, Loaded, Realms
 
-FORMAT = 1
 # AUTOINCREMENT: a handle is never used twice, so that a late write cannot reach a stranger's session.
 # In `variables`, the name 0 (an integer, where variables have blobs) stands for the realm itself.
-SCHEMA = (
+_SESSIONS = (
     """CREATE TABLE sessions (
         id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE,
         identity BLOB NOT NULL, expires INTEGER NOT NULL)""",
@@ -24,8 +23,21 @@ SCHEMA = (
         PRIMARY KEY (session, realm, name)) WITHOUT ROWID""",
     "CREATE TABLE turns (job TEXT PRIMARY KEY, next INTEGER NOT NULL) WITHOUT ROWID",
     "INSERT INTO turns VALUES ('sweep', 0)",
-    "PRAGMA user_version = %d" % FORMAT,
 )
+# The shared dictionary, see shared_sqlite.py.  An infinite `expires` stays for ever; `used` is coarse.
+_SHARED = (
+    """CREATE TABLE shared (
+        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, value NOT NULL,
+        expires REAL NOT NULL, used INTEGER NOT NULL)""",
+    "CREATE INDEX shared_expires ON shared (expires) WHERE expires < 9e999",
+    "CREATE INDEX shared_used ON shared (used)",
+    "CREATE TABLE shared_size (bytes INTEGER NOT NULL)",
+    "INSERT INTO shared_size VALUES (0)",
+    "INSERT INTO turns VALUES ('shared', 0)",
+)
+# What makes each format of the one before.
+FORMATS = (_SESSIONS, _SHARED)
+FORMAT = len(FORMATS)
 # One statement, so that header and variables are of the same moment.
 LOAD = """SELECT s.id, s.identity, s.expires, v.realm, v.name, v.value
     FROM sessions s LEFT JOIN variables v ON v.session = s.id WHERE s.key = ? AND s.expires > ?"""
@@ -39,10 +51,13 @@ def format_of(connection: sqlite3.Connection) -> int:
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """Make the tables, unless another worker was faster."""
-    if format_of(connection) == 0:
-        for statement in SCHEMA:
+    """Make the tables that are missing, unless another worker was faster."""
+    found = format_of(connection)
+    for statements in FORMATS[found:]:
+        for statement in statements:
             connection.execute(statement)
+    if found < FORMAT:
+        connection.execute("PRAGMA user_version = %d" % FORMAT)
 
 
 def load(connection: sqlite3.Connection, key: bytes, now: int) -> Optional[Loaded]:
@@ -108,20 +123,27 @@ def any_expired(connection: sqlite3.Connection, now: int) -> bool:
     return found is not None
 
 
-def next_turn(connection: sqlite3.Connection) -> int:
-    """When the next sweep is due, in seconds since 1970."""
-    return connection.execute("SELECT next FROM turns WHERE job = 'sweep'").fetchone()[0]
+def next_turn(connection: sqlite3.Connection, job: str = "sweep") -> int:
+    """When the next turn is due, in seconds since 1970."""
+    return connection.execute("SELECT next FROM turns WHERE job = ?", (job,)).fetchone()[0]
+
+
+def take_turn(connection: sqlite3.Connection, job: str, now: int, every: int, again: bool) -> bool:
+    """Whether it is our turn; if so, the next one is `every` seconds from now.  `again`: we have had this one."""
+    # A turn further away than it can be comes from a clock that was set back.
+    if now < next_turn(connection, job) <= now + every and not again:
+        return False
+    connection.execute("UPDATE turns SET next = ? WHERE job = ?", (now + every, job))
+    return True
 
 
 def sweep(connection: sqlite3.Connection, now: int, limit: int, every: int, again: bool) -> int:
     """Remove one batch, if it is our turn; `again` is the winner of this turn coming back for more."""
-    # A turn further away than it can be comes from a clock that was set back.
-    if now < next_turn(connection) <= now + every and not again:
+    if not take_turn(connection, "sweep", now, every, again):
         return 0
     ids = connection.execute("SELECT id FROM sessions WHERE expires <= ? LIMIT ?", (now, limit)).fetchall()
     connection.executemany("DELETE FROM variables WHERE session = ?", ids)
     connection.executemany("DELETE FROM sessions WHERE id = ?", ids)
-    connection.execute("UPDATE turns SET next = ? WHERE job = 'sweep'", (now + every,))
     return len(ids)
 
 

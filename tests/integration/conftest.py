@@ -8,7 +8,7 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-pytest.register_assert_rewrite("harness", "promises", "servers")
+pytest.register_assert_rewrite("harness", "promises", "servers", "visitors")
 
 from harness import Site  # noqa: E402  (the path and the rewriting come first)
 

@@ -181,7 +181,7 @@ class Nginx(Web):
         self.port = next(iter(self.ports.values()))
         self.address = ("127.0.0.1", self.port)
         shutil.copy("/etc/nginx/fastcgi.conf", site.run)
-        site.snippet("nginx/luafcgid2-upstream.conf", {DEFAULT_SOCKET: master.address})
+        self.write_upstream(site, master)
         names = {"snippet": os.path.join(ROOT, "etc", "nginx", "luafcgid2.conf"), "socket": master.address}
         servers = [NGINX_SERVER % {"port": self.ports[name], "www": site.www, "body": body % names}
                    for name, body in bodies.items()]
@@ -190,6 +190,10 @@ class Nginx(Web):
             file.write(NGINX % {"user": "user root;" if os.geteuid() == 0 else "", "run": site.run, "log": self.log,
                                 "servers": "".join(servers)})
         self.argv = [program("nginx"), "-p", site.run, "-e", self.log, "-c", conf]
+
+    def write_upstream(self, site: Site, master: Master) -> None:
+        """The file that nginx includes for its upstream."""
+        site.snippet("nginx/luafcgid2-upstream.conf", {DEFAULT_SOCKET: master.address})
 
 
 class Lighttpd(Web):

@@ -288,6 +288,23 @@ def test_the_example_counter_counts_its_cookie(examples: Serve) -> None:
     assert "Max-Age=0" in examples.request("/cookies.lua?forget").headers["Set-Cookie"]
 
 
+def test_the_example_hits_counts_every_request(examples: Serve) -> None:
+    shown = [int(re.search(rb'class="big">(\d+)<', examples.request("/hits.lua").body).group(1)) for _ in range(3)]
+    assert shown == [shown[0], shown[0] + 1, shown[0] + 2]
+
+
+def test_the_example_limit_answers_429_and_says_how_long_to_wait(examples: Serve) -> None:
+    answers = [examples.request("/limit.lua") for _ in range(12)]
+    refused = [answer for answer in answers if answer.status == 429]
+    assert {answer.status for answer in answers} == {200, 429}
+    assert all(1 <= int(answer.headers["Retry-After"]) <= 10 for answer in refused)
+
+
+def test_the_example_cache_makes_its_page_once(examples: Serve) -> None:
+    # Its time may be over between two requests, but not between three.
+    assert any(b"it found the page" in examples.request("/cache.lua").body for _ in range(3))
+
+
 def test_the_example_listing_shows_sources_of_this_directory_only(examples: Serve) -> None:
     assert b"function main()" in examples.request("/files.lua?show=hello.lua").body
     for name in ("../setup.cfg", "lib/page.lua", ".env", "none.lua", "/etc/passwd", "..%2fsetup.cfg"):

@@ -14,9 +14,11 @@ FLOORS = {
     6: "__main__ cli ctl front serve",
     5: "master poller ready signals supervision wiring worker",
     4: "responder",
-    3: "check migrate pool reference state",
+    3: "check entry migrate pool reference state",
     2: "changes client config configtext docroot listener log luaconfig options options_table pidfile popen "
-       "privileges scoreboard script sessions sessions.cookie sessions.redis sessions.session "
+       "privileges scoreboard script sessions sessions.cookie sessions.redis_scripts sessions.redis_shared "
+       "sessions.redis_store sessions.redis_url sessions.session "
+       "sessions.shared sessions.shared_sqlite sessions.shared_store "
        "sessions.sqlite sessions.staging sessions.statements socketfile",
     1: "fcgi runtime",
     0: "__init__ answer body errors pages params records replies sending",
@@ -26,20 +28,25 @@ FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.spl
 SIDEWAYS = {
     "__main__": "cli", "cli": "serve", "serve": "front",
     "master": "ready signals supervision worker", "worker": "poller wiring",
-    "pool": "state",
+    "pool": "entry state", "entry": "state",
     "config": "configtext luaconfig options", "configtext": "options", "luaconfig": "options",
     "options": "options_table",
     "listener": "privileges socketfile", "log": "privileges", "pidfile": "privileges",
     "sessions.session": "sessions sessions.cookie sessions.staging",
     "sessions.staging": "sessions sessions.cookie",
-    "sessions.sqlite": "sessions sessions.statements", "sessions.statements": "sessions",
-    "sessions.redis": "sessions", "sessions": "sessions.sqlite sessions.redis",
+    "sessions.sqlite": "sessions sessions.shared_sqlite sessions.statements", "sessions.statements": "sessions",
+    "sessions.shared": "sessions.shared_store",
+    "sessions.shared_sqlite": "sessions sessions.shared_store sessions.statements",
+    "sessions.redis_store": "sessions sessions.redis_scripts sessions.redis_shared sessions.redis_url "
+                            "sessions.shared_store",
+    "sessions.redis_shared": "sessions.redis_scripts sessions.shared_store",
+    "sessions.redis_scripts": "sessions sessions.shared_store", "sessions": "sessions.shared_store",
     "answer": "errors records", "body": "errors", "params": "errors", "records": "errors",
     "replies": "records",
 }
 DOORS = {
     "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "ctl"}, "setproctitle": {"master", "worker"},
-    "waitress": {"serve"}, "redis": {"sessions.redis"},
+    "waitress": {"serve"}, "redis": {"sessions.redis_store"},
 }
 CODE_LINES, FUNCTION_LINES, LUA_LINES = 250, 50, 120
 

@@ -1,21 +1,22 @@
-"""The SQLite store keeps what it acknowledged, for all threads alike, and says clearly when it cannot."""
+"""The SQLite store's file: who may read it, that it stays small, and a clear word when it cannot be used.
+
+What every store promises is in test_session_store.py.
+"""
 from __future__ import annotations
 
 import logging
 import os
 import sqlite3
 import stat
-import threading
 from contextlib import closing
 
 import pytest
+from stores import NOW, created, in_threads
 
 from luafcgid2.errors import ConfigError, SessionError
-from luafcgid2.sessions import GONE, MOVED, STORED, Change, open_store
+from luafcgid2.sessions import STORED, open_store
 
 LOGGER = logging.getLogger("test-sessions")
-NOW = 1_000_000
-LATER = NOW + 3600
 
 
 @pytest.fixture
@@ -29,141 +30,9 @@ def store(path):
         yield opened
 
 
-def created(key=b"key", expires=LATER, sets=None):
-    change = Change()
-    change.key, change.identity, change.expires, change.header = key, b"identity", expires, True
-    change.sets = {(b"realm", None): None, **(sets or {})}
-    return change
-
-
-def changed(handle, key=b"key", sets=None, clears=None, new_key=None, expires=LATER):
-    change = Change()
-    change.handle, change.expected, change.key = handle, key, new_key or key
-    change.header, change.identity, change.expires = new_key is not None, b"identity", expires
-    change.sets, change.clears = sets or {}, clears or {}
-    return change
-
-
 def rows(path, statement):
     with closing(sqlite3.connect(str(path))) as connection:
         return connection.execute(statement).fetchall()
-
-
-def in_threads(work, count):
-    problems = []
-
-    def guarded(number):
-        try:
-            work(number)
-        except BaseException as error:
-            problems.append(error)
-    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert problems == []
-
-
-def test_what_was_stored_is_found_with_every_byte(store):
-    everything = bytes(range(256))
-    store.commit(created(everything, sets={(everything, everything): everything, (b"realm", b""): b""}))
-    found = store.load(everything, NOW)
-    assert (found.identity, found.expires) == (b"identity", LATER)
-    assert found.realms == {everything: {everything: everything}, b"realm": {b"": b""}}
-
-
-def test_an_unknown_key_finds_nothing(store):
-    assert store.load(b"nobody", NOW) is None
-
-
-def test_a_session_is_gone_at_the_second_of_its_expiry(store):
-    store.commit(created())
-    assert store.load(b"key", LATER - 1) is not None
-    assert store.load(b"key", LATER) is None
-
-
-def test_a_session_without_variables_is_found(store):
-    change = created()
-    change.sets = {}
-    store.commit(change)
-    assert store.load(b"key", NOW).realms == {}
-
-
-def test_an_empty_realm_stays_known(store):
-    store.commit(created())
-    assert store.load(b"key", NOW).realms == {b"realm": {}}
-
-
-def test_none_erases_and_a_clear_comes_before_the_sets(store):
-    _, handle = store.commit(created(sets={(b"realm", b"a"): b"1", (b"realm", b"b"): b"2", (b"x", b"c"): b"3"}))
-    store.commit(changed(handle, sets={(b"realm", b"a"): None}))
-    assert store.load(b"key", NOW).realms == {b"realm": {b"b": b"2"}, b"x": {b"c": b"3"}}
-    store.commit(changed(handle, clears={b"realm": True, b"x": False}, sets={(b"realm", b"d"): b"4"}))
-    assert store.load(b"key", NOW).realms == {b"realm": {b"d": b"4"}}
-
-
-def test_two_requests_that_set_different_variables_both_win(store):
-    _, handle = store.commit(created())
-    in_threads(lambda number: [store.commit(changed(handle, sets={(b"realm", b"%d.%d" % (number, turn)): b"x"}))
-                               for turn in range(25)], 8)
-    assert len(store.load(b"key", NOW).realms[b"realm"]) == 200
-
-
-def test_two_requests_that_create_sessions_both_win(store):
-    in_threads(lambda number: [store.commit(created(b"%d.%d" % (number, turn))) for turn in range(10)], 8)
-    assert all(store.load(b"%d.%d" % (number, turn), NOW) for number in range(8) for turn in range(10))
-
-
-def test_a_deleted_session_takes_no_late_write_and_its_handle_is_not_used_again(store, path):
-    _, handle = store.commit(created(sets={(b"realm", b"a"): b"1"}))
-    delete = Change()
-    delete.deletes = [handle]
-    assert store.commit(delete) == (STORED, None)
-    _, other = store.commit(created(b"other"))
-    assert other != handle
-    assert store.commit(changed(handle, sets={(b"realm", b"late"): b"1"})) == (GONE, None)
-    assert store.load(b"key", NOW) is None
-    assert rows(path, "SELECT count(*) FROM variables WHERE value IS NOT NULL") == [(0,)]
-
-
-def test_a_new_key_ends_the_old_one_and_late_writes_follow_the_session(store):
-    _, handle = store.commit(created())
-    assert store.commit(changed(handle, new_key=b"new")) == (STORED, handle)
-    assert store.load(b"key", NOW) is None
-    status, _ = store.commit(changed(handle, sets={(b"realm", b"late"): b"1"}))
-    assert status == MOVED
-    assert store.load(b"new", NOW).realms == {b"realm": {b"late": b"1"}}
-
-
-def test_expiry_never_moves_back(store):
-    _, handle = store.commit(created())
-    change = changed(handle, expires=LATER - 10)
-    change.header = True
-    store.commit(change)
-    assert store.load(b"key", NOW).expires == LATER
-
-
-def test_a_change_that_fails_leaves_nothing_behind(store, path):
-    store.commit(created())
-    with pytest.raises(SessionError, match="UNIQUE"):
-        store.commit(created(sets={(b"realm", b"a"): b"1"}))
-    assert store.load(b"key", NOW).realms == {b"realm": {}}
-    assert rows(path, "SELECT count(*) FROM sessions") == [(1,)]
-
-
-def test_another_store_on_the_same_file_sees_every_commit(store, path):
-    _, handle = store.commit(created())
-    with closing(open_store("sqlite://%s" % path, LOGGER)) as other:
-        assert other.load(b"key", NOW).realms == {b"realm": {}}
-        store.commit(changed(handle, sets={(b"realm", b"a"): b"1"}))
-        assert other.load(b"key", NOW).realms == {b"realm": {b"a": b"1"}}
-
-
-def test_what_was_stored_is_there_after_closing(store):
-    store.commit(created())
-    store.close()
-    assert store.load(b"key", NOW) is not None
 
 
 def test_directory_and_files_are_for_the_owner_only(store, path):
