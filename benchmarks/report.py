@@ -91,7 +91,7 @@ def shortfalls(rows: Mapping[str, Any], script: str = "hello") -> List[str]:
         return ["%s: %.0f requests/s, the aim is more than php-fpm's %.0f" % (name, row["rate"], php["rate"])
                 for name, row in rows.items()
                 for php in [rows.get("php" + (KEEP if name.endswith(KEEP) else ""))]
-                if php and name.partition("-")[0] in ("luafcgid2", "redis") and row["rate"] <= php["rate"]]
+                if php and name.partition("-")[0] == "luafcgid2" and row["rate"] <= php["rate"]]
     ours = rows.get("luafcgid2", {})
     aims = (("rate_ratio", "requests/s of the C responder's", LEAST_RATE, 1),
             ("cpu_ratio", "CPU per request of the C responder's", MOST_CPU, -1),

@@ -31,6 +31,8 @@ CHANGES: Tuple[Change, ...] = (
            "headers were sent as given: CR and LF in a value made new headers, Content-Type set by Header() "
            "came twice, DefaultHeaders without its line end fused with the next header",
            "CR, LF and NUL are a Lua error, Header() replaces the defaults, lines are ended"),
+    Change("R7", "Answers", "a Location header without a status was sent with 200, a status like \"Not Found\" as it was",
+           "Location alone is a 302; what is no status is a Lua error"),
     Change("R6", "Answers", "HEAD, 204 and 304 were answered with a body", "they have none"),
     Change("C3", "Start",
            "a missing or broken configuration file was ignored: the server ran on its defaults",
@@ -57,7 +59,8 @@ CHANGES: Tuple[Change, ...] = (
            "SIGTERM was noticed with the next request only, which could crash; the socket stayed",
            "SIGTERM finishes requests under way, at most StopTimeout, and removes the socket"),
     Change("L4", "Serving", "an idle kept connection, or a slow client, blocked all threads",
-           "neither holds a thread", "fastcgi_keep_conn on is safe now, and faster"),
+           "neither an idle one nor one that is slow to send holds a thread",
+           "fastcgi_keep_conn on is safe now, and faster"),
     Change("P1", "Serving", "one process with WorkerThreads threads",
            "Workers processes with WorkerThreads threads each: a global variable of a script lives in one "
            "Lua state of one process", "Workers = 1 comes nearest to the old layout"),

@@ -90,7 +90,7 @@ def start(path: str, user: str, timeout: float) -> None:
 @verb()
 def stop(path: str) -> None:
     """Stop the server when the requests under way are answered."""
-    _stop(_load(path))
+    _stop(_find(path))
 
 
 @verb()
@@ -107,21 +107,21 @@ def restart(path: str, user: str, timeout: float) -> None:
 @verb()
 def reload(path: str) -> None:
     """Make the server load its scripts anew; no request fails."""
-    pid = _signal(_load(path), signal.SIGHUP)
+    pid = _signal(_find(path), signal.SIGHUP)
     click.echo(f"luafcgid2 reloads its scripts (pid {pid})")
 
 
 @verb()
 def reopen(path: str) -> None:
     """Make the server open its log file anew, after logrotate moved it away."""
-    pid = _signal(_load(path), signal.SIGUSR1)
+    pid = _signal(_find(path), signal.SIGUSR1)
     click.echo(f"luafcgid2 reopens its log (pid {pid})")
 
 
 @verb(unusable=STATUS_UNKNOWN)
 def status(path: str) -> None:
     """Tell whether the server runs: 0 yes, 1 dead with a pid file left, 3 no, 4 unknown."""
-    config = _load(path)
+    config = _find(path)
     try:
         found = _probe(config)
     except ControlError as error:
@@ -158,6 +158,23 @@ def migrate(path: str, config: str) -> None:
 def _load(path: str) -> Any:
     from . import config as configuration
     return configuration.load(path)
+
+
+def _find(path: str) -> Any:
+    """The configuration of a server that may run already.  While its file has a mistake, what can be read of it,
+    or else the defaults, are enough if they lead to a running server; if not, ConfigError."""
+    from . import config as configuration
+    try:
+        return _load(path)
+    except ConfigError as error:
+        try:
+            config = configuration.load(path, lenient=True)
+        except ConfigError:
+            config = configuration.defaults()
+        if not config.pid_file or probe(config.pid_file).state != "running":
+            raise
+        click.echo(f"luafcgid2ctl: {error}\nluafcgid2ctl: going on with the server of {config.pid_file}", err=True)
+        return config
 
 
 def _probe(config: Any) -> Probe:

@@ -100,9 +100,10 @@ class Listener:
         """
         path, self.path = self.path, ""
         # While our socket is open its inode cannot be used anew; later the number may be another file's.
-        if unlink and path and self.socket.fileno() >= 0 and socketfile.identify(path) == self._file:
+        if unlink and path and self.socket.fileno() >= 0:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                if socketfile.identify(path) == self._file:
+                    os.unlink(path)
         self.socket.close()
 
 
@@ -123,6 +124,9 @@ def open_listener(config: object, logger: object) -> Listener:
         listener = _open_unix(address, config, logger)
     else:
         listener = _open_tcp(address, config)
+        if not address.host:
+            logger.warning("%s: every machine that reaches this port can run any script with any parameters; "
+                           "listen on an address or a unix socket that only the web server reaches", address)
     limit = _somaxconn()
     if config.listen_backlog > limit:
         logger.warning("ListenBacklog = %d: the kernel cuts it to %d (net.core.somaxconn)",

@@ -13,6 +13,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import select
 import signal
 import time
@@ -34,6 +35,7 @@ from .worker import Worker
 
 QUICK_STOP_SECONDS = 1.0        # a worker in a Lua loop does not hear SIGQUIT
 GRACE_SECONDS = 1.0             # the workers count StopTimeout themselves; this is the time for their goodbye
+SPARE_DESCRIPTORS = 256         # for files, databases and pipes of scripts beside the connections
 FORK_PAUSE_SECONDS = 1.0        # until the next try when the system has no process to give
 
 
@@ -114,6 +116,7 @@ class Master:
         self.engine = Engine(self.config.lua_version)
         self.engine.prelude()
         self.engine.default_cpath()
+        _allow_descriptors(self.config.max_connections + SPARE_DESCRIPTORS)
         privileges.become(identity)
         if identity is None and os.geteuid() == 0:
             self.logger.warning("scripts run as root: set User")
@@ -273,6 +276,15 @@ class Master:
         finally:
             # Not sys.exit: the master's `with` blocks are on this stack too.
             os._exit(code)
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """Raise the soft limit of open files towards `wanted`: with the usual 1,024 a worker would run out of
+    descriptors before it has MaxConnections connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 HANDLERS: Dict[int, Callable[[Master], None]] = {

@@ -69,8 +69,17 @@ def walk(data: bytes) -> Iterator[Tuple[bytes, bytes]]:
 
 
 def decode(data: bytes) -> Dict[bytes, bytes]:
-    """All pairs as a dict; of a repeated name the last one wins.  Raises ProtocolError."""
-    return dict(walk(data))
+    """All pairs as a dict.  Raises ProtocolError.
+
+    Of a repeated name the last one wins, but for headers: nginx before 1.23 sends a pair for each line of a
+    repeated header, which are one value (RFC 9110, section 5.3).  The prelude does the same (params.lua).
+    """
+    found: Dict[bytes, bytes] = {}
+    for name, value in walk(data):
+        if name in found and name.startswith(b"HTTP_"):
+            value = found[name] + (b"; " if name == b"HTTP_COOKIE" else b", ") + value
+        found[name] = value
+    return found
 
 
 _SLOTS = {b"SCRIPT_FILENAME": 0, b"DOCUMENT_ROOT": 1}

@@ -47,12 +47,12 @@ class PidFile:
         if self._fd < 0:
             return
         # Removed while locked, so nobody can lock this file and lose it.
-        if self._is_ours():
-            try:
+        try:
+            if self._is_ours():
                 os.unlink(self.path)
-            except OSError:
-                # After dropping privileges the directory may refuse; an empty file names no process.
-                os.ftruncate(self._fd, 0)
+        except OSError:
+            # After dropping privileges the directory may refuse; an empty file names no process.
+            os.ftruncate(self._fd, 0)
         self.forget()
 
     def forget(self) -> None:
@@ -90,7 +90,7 @@ class PidFile:
     def _is_ours(self) -> bool:
         try:
             there = os.stat(self.path, follow_symlinks=False)
-        except OSError:
+        except FileNotFoundError:
             return False
         return os.path.samestat(there, os.fstat(self._fd))
 

@@ -34,13 +34,15 @@ _GONE = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 class Seat:
     """What one thread does now: read by the control thread, written by its own thread only."""
 
-    __slots__ = ("number", "serial", "serving", "requests")
+    __slots__ = ("number", "serial", "serving", "polling", "requests")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.serial = 0
         self.requests = 0
         self.serving = False
+        # Whether it sleeps in `poll`: only then may the thread that watches sleep, too.
+        self.polling = False
 
 
 class Watched(Connection):
@@ -55,6 +57,14 @@ class Watched(Connection):
         super().__init__(sock, server)
         self._table = table
         self.seat = seat
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits to be read."""
+        try:
+            return not self._sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+        except OSError:
+            return True
 
     def close(self) -> None:
         """Close the socket, and leave the table first: once closed, another thread may be given the number."""
@@ -173,7 +183,7 @@ class Poller:
             except OSError as error:
                 self._accept_failed(error)
                 return
-            if len(self._connections) >= self._max:
+            if len(self._connections) >= self._max and not self._make_room():
                 os.close(fd)
                 self._complain("MaxConnections (%d) reached: a connection was closed" % self._max)
                 continue
@@ -200,9 +210,24 @@ class Poller:
     def _accept_failed(self, error: OSError) -> None:
         if error.errno == errno.EBADF or not self.accepting:
             return
+        if error.errno in (errno.EMFILE, errno.ENFILE) and self._make_room():
+            return
         self._epoll.unregister(self._listener_fd)
         self.paused_until = time.monotonic() + ACCEPT_PAUSE
         self._complain("cannot accept: %s; trying again every %g s" % (error, ACCEPT_PAUSE))
+
+    def _make_room(self) -> bool:
+        """Close a connection that a web server keeps for later: it opens another one when it needs it, but a
+        request that finds no room is lost."""
+        for connection in list(self._connections.values()):
+            if connection.served and connection.lock.acquire(False):
+                try:
+                    if connection.open and not connection.partial and connection.quiet:
+                        connection.close()
+                        return True
+                finally:
+                    connection.lock.release()
+        return False
 
     def _complain(self, message: str) -> None:
         """One line a minute: such trouble comes thousandfold."""
@@ -228,6 +253,9 @@ class Poller:
                         self._waiting.discard(connection)
                 finally:
                     connection.lock.release()
+                if connection.pending:
+                    # An edge came while the lock was ours.
+                    self._serve(connection, 0, connection.seat)
 
     def accept_rest(self, seat: Seat) -> None:
         """While draining: take the connections that queue at the listener.  The master has closed the way in, and

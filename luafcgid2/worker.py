@@ -97,7 +97,8 @@ class Worker:
             os.close(self._ready_fd)
         if self._index == 0:
             # After the privileges are dropped, or the file would belong to root.
-            self._sessions.check()
+            # By a service of its own: the check closes its store, and threads that serve may be using ours.
+            make_sessions(config, self._logger).check()
 
     def _handle_signals(self) -> None:
         """Signals become bytes in a pipe, which the main thread reads: Python's own handlers would wait for
@@ -133,26 +134,19 @@ class Worker:
 
         while self._epoch == epoch:
             if poller.idle:
+                seat.polling = True
                 poller.poll()
+                seat.polling = False
                 if self._sleeping:
                     self._sleeping = False
                     os.write(self._wake_write, b"x")
             try:
                 poller.step(seat, leading)
                 if pool.pending:
-                    self._use_spare_time(seat)
+                    pool.spare_time()
             except Exception:
                 # A fault of ours must cost one connection, not the thread that leads.
                 self._logger.exception("unexpected error in thread %d", seat.number)
-
-    def _use_spare_time(self, seat: Seat) -> None:
-        """Clones and collections, seen by the main thread as a request: when they last, another thread leads."""
-        seat.serial += 1
-        seat.serving = True
-        try:
-            self._pool.spare_time()
-        finally:
-            seat.serving = False
 
     def _appoint(self) -> None:
         """Make a parked thread the leader, if there is one."""
@@ -195,7 +189,8 @@ class Worker:
         leader = self._leader
         if leader is None:
             return serial, 0
-        if leader.serving:
+        if not leader.polling:
+            # In a request, or in work that was put off: a top level or a collection may take as long.
             if leader.serial == serial:
                 self._appoint()
             return leader.serial, 0
@@ -204,7 +199,7 @@ class Worker:
         if quiet == QUIET_TICKS - 1:
             self._rest()
             self._sleeping = True
-            if leader.serial != serial or leader.serving:
+            if leader.serial != serial or not leader.polling:
                 # It came by before it could see the mark.
                 self._sleeping = False
                 return leader.serial, 0
@@ -245,6 +240,9 @@ class Worker:
         self._server.draining = True
         poller.stop_accepting()
         poller.accept_rest(own)
+        # Or the way in stays open until the last request is done: clients would wait for nobody, and a
+        # successor of a master that was killed would find the address in use.
+        self._listener.close()
         deadline = time.monotonic() + self._config.stop_timeout
         poll = select.poll()
         poll.register(self._signal_read, select.POLLIN)
@@ -259,7 +257,7 @@ class Worker:
             if poll.poll(DRAIN_TICK * 1000) and self._signalled() is False:
                 return 0
             leader = self._leader
-            if leader is not None and leader.serving:
+            if leader is not None and not leader.polling:
                 self._appoint()
         self._logger.warning("worker %d leaves after StopTimeout (%g s) with %d requests under way",
                              self._index + 1, self._config.stop_timeout, left)

@@ -11,9 +11,9 @@ if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_server():
-    """One redis-server for all tests that leave it as it is; `url()` gives each its own keys."""
+    """One redis-server for all tests of a file that leave it as it is; `url()` gives each its own keys."""
     redis = pytest.importorskip("redis_server")
     if redis.PROGRAM is None:
         pytest.skip("redis-server is not installed")

@@ -5,7 +5,9 @@
 local import, host = ...
 local response, headers, lf, statuses = import("response"), import("headers"), import("lf"), import("statuses")
 local getmetatable, rawset, type, error, tostring = getmetatable, rawset, type, error, tostring
-local sub = string.sub
+local sub, floor = string.sub, math.floor
+-- No body is as long; from here on a number need not be whole.
+local MANY = 2 ^ 52
 local settings = host.settings
 local text_of = headers.text
 local G = _G
@@ -20,10 +22,17 @@ end
 
 -- `n` bytes, or all that is left; "" at the end.  A body on disk stays there until it is asked for.
 local function receive(n)
-  if n ~= nil and (type(n) ~= "number" or n < 0) then
-    error("bad argument #1 to 'Receive' (a number of bytes expected, got " .. tostring(n) .. ")", 2)
+  if n ~= nil then
+    if type(n) ~= "number" or not (n >= 0) then
+      error("bad argument #1 to 'Receive' (a number of bytes expected, got " .. tostring(n) .. ")", 2)
+    end
+    n = n < MANY and floor(n) or nil
   end
-  if not body then return host.receive(n or -1) or "" end
+  if not body then
+    local data, message = host.receive(n or -1)
+    if not data then error("Receive: " .. message, 2) end
+    return data
+  end
   local start = body_at
   body_at = n and n <= #body and start + n or #body + 1
   if start == 1 and body_at > #body then return body end

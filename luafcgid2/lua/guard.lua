@@ -5,6 +5,8 @@
 local pcall, xpcall, type, tostring, rawequal = pcall, xpcall, type, tostring, rawequal
 local gsub, match, traceback = string.gsub, string.match, debug.traceback
 
+local rawget, rawset, debug_library, G = rawget, rawset, debug, _G
+
 local guard = { EXIT = {} }
 local EXIT = guard.EXIT
 local failure, trace
@@ -33,6 +35,8 @@ local function on_error(value)
 end
 
 local function outcome(ok, value)
+  -- lupa asks for this global outside of any protection: without it a strict _G would abort the worker.
+  if rawget(G, "debug") == nil then rawset(G, "debug", debug_library) end
   if ok or rawequal(value, EXIT) then return true end
   local message, text = failure or guard.describe(value), trace or ""
   failure, trace = nil, nil

@@ -1,6 +1,6 @@
 -- Decodes the PARAMS stream (FastCGI 1.0, section 3.4) into a table.
 -- In: a string.  Out: name -> value, or nil where the lengths point past the end; of a repeated name the last
--- one wins.  HTTP_PROXY is left out: a client could set it with a header `Proxy:` (httpoxy).
+-- one wins, but the lines of a repeated header are joined.  HTTP_PROXY is left out: a client could set it with a header `Proxy:` (httpoxy).
 
 local byte, sub = string.byte, string.sub
 
@@ -29,7 +29,13 @@ function params.decode(data)
     end
     local middle = at + name_length
     local after = middle + value_length
-    env[sub(data, at, middle - 1)] = sub(data, middle, after - 1)
+    local name, value = sub(data, at, middle - 1), sub(data, middle, after - 1)
+    local before = env[name]
+    -- A header that the client sent twice comes as two pairs from nginx before 1.23 (RFC 9110, section 5.3).
+    if before and sub(name, 1, 5) == "HTTP_" then
+      value = before .. (name == "HTTP_COOKIE" and "; " or ", ") .. value
+    end
+    env[name] = value
     at = after
   end
   if at ~= size + 1 then return nil end

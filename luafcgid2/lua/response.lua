@@ -5,8 +5,8 @@
 local import, host = ...
 local statuses, headers = import("statuses"), import("headers")
 local text_of, safe = headers.text, headers.safe
-local concat, tonumber, type = table.concat, tonumber, type
-local find, lower = string.find, string.lower
+local concat, tonumber, type, error = table.concat, tonumber, type, error
+local find, lower, format = string.find, string.lower, string.format
 local settings = host.settings
 local KEEP = 64
 
@@ -14,7 +14,7 @@ local default_status = headers.once.status or settings.default_status
 local default_type = headers.once["content-type"] or settings.default_content_type
 local default_head = "Status: " .. default_status .. "\r\nContent-Type: " .. default_type .. "\r\n"
 
-local status, content_type, content_length, changed
+local status, status_set, content_type, content_length, changed
 local body, count = {}, 0
 
 local response = {}
@@ -30,7 +30,7 @@ end
 
 function response.begin()
   status, content_type, content_length = default_status, default_type, nil
-  changed = false
+  changed, status_set = false, false
   headers.clear()
   forget_body()
 end
@@ -41,8 +41,13 @@ function response.send(value)
   body[count] = value
 end
 
+-- Called by a function that the script calls, hence the level of the error.
 local function set_status(value)
-  status, changed = statuses[tonumber(value) or 0] or value, true
+  value = statuses[tonumber(value) or 0] or value
+  if not find(value, "^[1-9]%d%d$") and not find(value, "^[1-9]%d%d ") then
+    error(format("%q is not an HTTP status: write 404 or Response[404]", value), 3)
+  end
+  status, status_set, changed = value, true, true
 end
 
 local function set_content_type(value)
@@ -68,7 +73,13 @@ function response.header(name, value)
   name, value = headers.split(name, value)
   local key = lower(name)
   local set = single[key]
-  if set then set(value) else headers.add(key, name, value) end
+  if set then
+    set(value)
+  else
+    headers.add(key, name, value)
+    -- As CGI has it (RFC 3875, section 6.2.3): a Location without a status is a redirect.
+    if key == "location" and not status_set then status, changed = statuses[302], true end
+  end
 end
 
 response.reset_body = forget_body

@@ -9,7 +9,7 @@ local params, cookies, response = import("params"), import("cookies"), import("r
 local api, loader, session, stdlib = import("api"), import("loader"), import("session"), import("stdlib")
 local guard = import("guard")
 local decode, parse_cookies, call = params.decode, cookies.parse, guard.call
-local pcall, type, rawget, setmetatable = pcall, type, rawget, setmetatable
+local pcall, type, rawget, getmetatable, setmetatable = pcall, type, rawget, getmetatable, setmetatable
 local collectgarbage = collectgarbage
 local load = loadstring or load
 local settings = host.settings
@@ -17,6 +17,8 @@ local G = _G
 -- A state whose heap has grown this much over what its script needs asks for a collection, which Python
 -- runs after the response is sent.
 local GARBAGE_KB = 2048
+
+local NO_ENTRY = "the script defines no function '" .. settings.entrypoint .. "' (Entrypoint)"
 
 local run = {}
 local baseline = 0
@@ -26,6 +28,14 @@ local function load_shared(face, name)
   setmetatable(face, nil)
   import("shared").install(face)
   return face[name]
+end
+
+-- The entry point; a script may keep it behind a metatable of _G, whose functions may fail.
+local function entry()
+  local main = rawget(G, settings.entrypoint)
+  if main ~= nil or getmetatable(G) == nil then return main end
+  local ok, found = pcall(function() return G[settings.entrypoint] end)
+  return ok and found or nil
 end
 
 function run.load(code, name, startup, startup_name)
@@ -39,6 +49,8 @@ function run.load(code, name, startup, startup_name)
   local ok, message, text = true, nil, nil
   if startup then ok, message, text = call(loader.load(startup, startup_name)) end
   if ok then ok, message, text = call(loader.load(code, name)) end
+  -- Half of a file may compile, and an empty one does; neither shall take over from a good version.
+  if ok and entry() == nil then ok, message, text = false, NO_ENTRY, "" end
   if not ok then return nil, message, text end
   loader.done()
   -- A full collection once: what is left is what the script needs.  Lua 5.1 to 5.3 raise what a finalizer raises.
@@ -57,10 +69,8 @@ function run.handle(data, body, thread, name, root)
   response.begin()
   session.begin(env, jar)
   local con = api.begin(env, jar, body, { State = settings.state, Thread = thread }, local_config)
-  local main = rawget(G, settings.entrypoint)
-  if main == nil then
-    return nil, "the script defines no function '" .. settings.entrypoint .. "' (Entrypoint)", ""
-  end
+  local main = entry()
+  if main == nil then return nil, NO_ENTRY, "" end
   local ok, message, text = call(main, env, con)
   local lines
   if ok then

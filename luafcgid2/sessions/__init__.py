@@ -102,7 +102,10 @@ class Store:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Give up connections; the store opens new ones if it is used again."""
+        """Give up connections; the store opens new ones if it is used again.
+
+        No other thread may be using the store meanwhile.
+        """
         raise NotImplementedError
 
 

@@ -58,7 +58,10 @@ class SessionService:
         return SessionCalls(self)
 
     def check(self) -> bool:
-        """Whether the store can be used; if not, a warning.  The server runs on: not all scripts use it."""
+        """Whether the store can be used; if not, a warning.  The server runs on: not all scripts use it.
+
+        Closes the store, so that no connection stays open for nothing: not for a service that serves already.
+        """
         try:
             self.store.check()
             self.store.close()

@@ -136,7 +136,7 @@ class _Connection:
             self.owner = os.getpid()
             self.file = _file(path)
             self.seen = time.monotonic()
-            self.sqlite = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self.sqlite = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(self.sqlite)
             except BaseException:

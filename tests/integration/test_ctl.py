@@ -217,6 +217,14 @@ class TestRestartAndReload:
         assert ctl(server.config, "reopen").returncode == 0
         wait_until(lambda: "log reopened" in server.log_text(), "the new file")
 
+    @pytest.mark.parametrize("word", ["reload", "status", "stop"])
+    def test_a_mistake_in_the_file_of_a_running_server_leaves_it_under_control(self, server, word):
+        ctl(server.config, "start")
+        with open(server.config, "a") as file:
+            file.write("WorkerThreads = 'many'\n")
+        done = ctl(server.config, word)
+        assert done.returncode == 0 and "WorkerThreads" in done.stderr
+
     @pytest.mark.parametrize("word", ["reload", "reopen"])
     def test_what_needs_a_server_says_that_none_runs(self, server, word):
         done = ctl(server.config, word)
@@ -238,7 +246,8 @@ class TestOthers:
         assert tested.stdout == ctl(server.config, "check").stdout
 
     @pytest.mark.parametrize("key, value", [("Workers", "many"), ("User", "no-such-user"), ("Listen", "a:b"),
-                                            ("ListenGroup", "no-such-group")])
+                                            ("ListenGroup", "no-such-group"), ("SessionStore", "mysql://"),
+                                            ("Listen", "/no/such/directory/x.sock"), ("Listen", "/etc/passwd")])
     def test_check_refuses_what_a_start_would_refuse(self, site, key, value):
         done = ctl(Master(site, **{key: value}).config, "check")
         assert done.returncode in (78, FAILED)

@@ -11,7 +11,7 @@ from luafcgid2 import client
 from promises import MAX_POST, Promises
 from servers import DEFAULT_SOCKET, Lighttpd, Master
 
-BIN_PATH = "/usr/bin/luafcgid2 /etc/luafcgid2/config.lua"
+BIN_PATH = "/usr/local/bin/luafcgid2 /etc/luafcgid2/config.lua"
 SPAWNED_SOCKET = "/var/tmp/luafcgid2-lighttpd.sock"
 
 

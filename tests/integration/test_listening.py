@@ -178,6 +178,8 @@ class TestTcp:
         server.address = ("127.0.0.1" if host != "::1" else "::1", port)
         if host == "::1":
             server._has_started = lambda: "info: ready" in server.log_text()
+        if text == ":%d":
+            server.expect_errors("every machine that reaches this port")
         with server:
             assert body((host, port), site.www) == b"body"
 

@@ -424,8 +424,10 @@ def test_without_read_timeout_a_slow_connection_stays():
 
 
 def test_running_out_of_descriptors_is_survived():
-    with Worker() as worker, worker.client() as kept:
-        kept.request(worker.params("hello.lua"))
+    with Worker() as worker, worker.client() as begun:
+        # The script is loaded while there still are descriptors.
+        assert worker.ask().body == b"hello"
+        begun.send_raw(worker.records()[:30])
         wait_until_quiet(worker)
         # Those in use go on, a new one cannot be had.
         highest = max(int(name) for name in os.listdir("/proc/%d/fd" % worker.pid))
@@ -437,7 +439,8 @@ def test_running_out_of_descriptors_is_survived():
             for _ in range(len(holes) + 2):
                 stack.enter_context(worker.client())
             wait_until(lambda: "cannot accept" in worker.log_text(), "the worker says so")
-            assert kept.request(worker.params("hello.lua")).body == b"hello"
+            begun.send_raw(worker.records()[30:])
+            assert begun.read_response().body == b"hello"
             client = stack.enter_context(worker.client())
             client.send_raw(worker.records())
             resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (soft, hard))
@@ -445,15 +448,42 @@ def test_running_out_of_descriptors_is_survived():
         assert worker.log_text().count("cannot accept") == 1
 
 
-def test_too_many_connections_are_closed_and_said_once():
+def test_idle_kept_connections_make_room_for_new_ones():
     with Worker(max_connections=3) as worker, contextlib.ExitStack() as stack:
+        for _ in range(9):
+            client = stack.enter_context(worker.client())
+            assert client.request(worker.params("hello.lua")).body == b"hello"
+        assert client.request(worker.params("hello.lua")).body == b"hello", "the newest is kept"
+        assert "MaxConnections" not in worker.log_text()
+
+
+def test_idle_kept_connections_make_room_when_descriptors_run_out():
+    with Worker() as worker, contextlib.ExitStack() as stack:
         kept = [stack.enter_context(worker.client()) for _ in range(3)]
         for client in kept:
             client.request(worker.params("hello.lua"))
+        highest = max(int(name) for name in os.listdir("/proc/%d/fd" % worker.pid))
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE,
+                         (highest + 1, resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)[1]))
+        for _ in range(3 * (highest + 1)):
+            assert worker.ask().body == b"hello"
+            client = stack.enter_context(worker.client())
+            assert client.request(worker.params("hello.lua")).body == b"hello"
+        assert "cannot accept" not in worker.log_text()
+
+
+def test_too_many_connections_are_closed_and_said_once():
+    with Worker(max_connections=3) as worker, contextlib.ExitStack() as stack:
+        data = worker.records()
+        begun = [stack.enter_context(worker.client()) for _ in range(3)]
+        for client in begun:
+            client.send_raw(data[:30])
+        wait_until_quiet(worker)
         for _ in range(3):
             assert stack.enter_context(worker.client()).read_record() is None
-        for client in kept:
-            assert client.request(worker.params("hello.lua")).body == b"hello"
+        for client in begun:
+            client.send_raw(data[30:])
+            assert client.read_response().body == b"hello"
         assert worker.log_text().count("MaxConnections (3)") == 1
 
 

@@ -28,8 +28,17 @@ def lua_decode():
     return decode
 
 
+def joined(pairs):
+    """The last of a repeated name, but all lines of a repeated header."""
+    values = {}
+    for name, value in pairs.items() if isinstance(pairs, dict) else pairs:
+        values.setdefault(name, []).append(value)
+    return {name: (b"; " if name == b"HTTP_COOKIE" else b", ").join(lines) if name[:5] == b"HTTP_" else lines[-1]
+            for name, lines in values.items()}
+
+
 def as_lua(pairs):
-    found = dict(pairs)
+    found = joined(pairs)
     found.pop(PROXY, None)
     found[ROLE] = b"RESPONDER"
     return found
@@ -50,7 +59,7 @@ def test_text_is_sent_as_utf8_and_undecodable_bytes_survive():
 def test_what_is_encoded_is_decoded_again(pairs):
     data = params.encode(pairs)
     assert list(params.walk(data)) == pairs
-    assert params.decode(data) == dict(pairs)
+    assert params.decode(data) == joined(pairs)
 
 
 @given(PAIRS)
@@ -93,6 +102,12 @@ def test_short_lengths_may_be_written_in_four_bytes(lua_decode, name_size, value
     assert params.decode(data) == {name: value}
     assert lua_decode(data) == as_lua({name: value})
     assert params.find(data).script_filename == (value if name_size == 15 else b"")
+
+
+def test_the_lines_of_a_repeated_header_are_one_value(lua_decode):
+    data = params.encode([("HTTP_X", "1"), ("HTTP_COOKIE", "a=1"), ("HTTP_X", "2"), ("HTTP_COOKIE", "b=2")])
+    for found in (params.decode(data), lua_decode(data)):
+        assert (found[b"HTTP_X"], found[b"HTTP_COOKIE"]) == (b"1, 2", b"a=1; b=2")
 
 
 def test_the_last_of_a_repeated_name_wins_everywhere(lua_decode):

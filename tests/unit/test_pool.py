@@ -414,6 +414,8 @@ class TestGeneration:
 BROKEN = {
     "a syntax error": "function main( oops",
     "half an upload": COUNTER[:20],
+    "an empty file, as an upload begins": "",
+    "half an upload that compiles": "count = 0",
     "a failing top level": "error('broken')",
     "an error value that is no text": "error({})",
     "a missing module": "require 'no.such.module'",

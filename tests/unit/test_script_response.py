@@ -40,6 +40,21 @@ def a_script_replaces_default_headers_type_status_and_length(site):
     equal(found.header("Content-Length"), "3")
 
 
+def a_location_without_a_status_is_a_redirect(site):
+    equal(site.run("Header('Location', '/there')").status, 302)
+    equal(site.run("RespStatus(201) Header('Location', '/there')").status, 201)
+    equal(site.run("Header('Location', '/there') RespStatus(Response[200])").status, 200)
+
+
+def what_is_no_status_is_an_error_that_names_it(site):
+    for value in ("Not Found", "", "20", "2000", "099 X", "abc"):
+        found = site.run("RespStatus(%r)" % value)
+        equal(found.status, 500)
+        assert b"is not an HTTP status" in found.stderr and b"/" in found.stderr.partition(b":")[0], found.stderr
+    equal(site.run("RespStatus(299)").status, 299)
+    equal(site.run("RespStatus('404 Gone Fishing')").reason, "Gone Fishing")
+
+
 def several_cookies_are_all_sent(site):
     found = site.run("Header('Set-Cookie', 'a=1') Header('Set-Cookie', 'b=2')")
     equal(found.all("Set-Cookie"), ["a=1", "b=2"])

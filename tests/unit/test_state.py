@@ -49,6 +49,16 @@ def a_strict_global_table_without_config_or_entry_point_is_no_crash(site):
     assert "Entrypoint" in (site.request() and site.log.text())
 
 
+def a_strict_global_table_and_no_debug_library_are_no_crash(site):
+    site.write("gone.lua", """
+        setmetatable(_G, { __index = function(_, name) error("undeclared " .. name) end })
+        debug = nil
+        function main() Send("served") if Env.QUERY_STRING == "fail" then error("failed") end end""")
+    for _ in range(3):
+        equal(site.request("gone.lua").body, b"served")
+        equal(site.request("gone.lua", QUERY_STRING="fail").status, 500)
+
+
 def error_values_of_every_kind_end_only_their_request(site):
     for value, shown in (("nil", b"nil"), ("false", b"false"), ("{}", b"table"), ("io.stdout", b"file"),
                          ("print", b"function"), ("coroutine.create(print)", b"thread"),
