@@ -31,7 +31,8 @@ CHANGES: Tuple[Change, ...] = (
            "headers were sent as given: CR and LF in a value made new headers, Content-Type set by Header() "
            "came twice, DefaultHeaders without its line end fused with the next header",
            "CR, LF and NUL are a Lua error, Header() replaces the defaults, lines are ended"),
-    Change("R7", "Answers", "a Location header without a status was sent with 200, a status like \"Not Found\" as it was",
+    Change("R7", "Answers",
+           "a Location header without a status was sent with 200, a status like \"Not Found\" as it was",
            "Location alone is a 302; what is no status is a Lua error"),
     Change("R6", "Answers", "HEAD, 204 and 304 were answered with a body", "they have none"),
     Change("C3", "Start",

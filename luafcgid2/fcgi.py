@@ -146,7 +146,8 @@ class Connection(flup.Connection):
                 if role in self.server.roles and len(params) <= self.server.limits.max_params:
                     request = Request(self, role, flags, request_id)
                     request.params = params
-                    return request.run()
+                    # What Request.run does, for a request that has no body to discard.
+                    return self.reply(request, self.server.handler(request))
         buffer, position = self._buffer + data if self._buffer else data, 0
         self._buffer = b""
         while self.open:
@@ -177,7 +178,8 @@ class Connection(flup.Connection):
 
     def reply(self, request: Request, reply: Reply) -> None:
         """Send a whole reply and END_REQUEST; closes the connection unless FCGI_KEEP_CONN was set."""
-        self._requests.pop(request.requestId, None)
+        if self._requests:
+            self._requests.pop(request.requestId, None)
         self.served = True
         send_all(self._sock, frame(request.requestId, reply), self.server.limits.send_timeout)
         if not self._requests and (not request.flags & 1 or self.server.draining):
@@ -196,7 +198,7 @@ class Connection(flup.Connection):
 
     def _lost(self, message: str) -> None:
         if self.partial:
-            self.server.logger.warning("%s (%d bytes of a record, %d requests begun)", message,
+            self.server.logger.info("%s (%d bytes of a record, %d requests begun)", message,
                                        len(self._buffer), len(self._requests))
         self.close()
 
@@ -294,13 +296,11 @@ class Server(flup.BaseFCGIServer):
     def __init__(self, respond: Callable[[Request], Reply], limits: Limits, logger: logging.Logger,
                  connections: int, requests: int) -> None:
         super().__init__(None, roles=(records.RESPONDER,))
+        # flup's hook between Request.run and the application.
+        self.handler = respond
         self._connectionClass = Connection
-        self._respond, self.limits, self.logger = respond, limits, logger
+        self.limits, self.logger = limits, logger
         self.capability = {flup.FCGI_MAX_CONNS: connections, flup.FCGI_MAX_REQS: requests,
                            flup.FCGI_MPXS_CONNS: 1}
         # Set when the worker leaves: kept connections are closed after their request.
         self.draining = False
-
-    def handler(self, req: Request) -> Reply:
-        """flup's hook between Request.run and the application."""
-        return self._respond(req)

@@ -39,12 +39,12 @@ class Responder:
         try:
             if request.problem:
                 raise _problem(request)
+            params = request.params
             try:
-                result = self._run(request, guess(request.params) or find(request.params), started, thread)
+                result = self._run(request, guess(params) or find(params), started, thread)
             except ProtocolError:
                 # Bytes that look like a pair, or lengths that lie: walk them, and say what is wrong.
-                result = self._run(request, find(request.params), started, thread)
-            head, rest = result[0], result[1]
+                result = self._run(request, find(params), started, thread)
         except ProtocolError:
             raise
         except Error as error:
@@ -52,14 +52,15 @@ class Responder:
         except Exception as error:
             self._logger.exception("unexpected error")
             return self._failure(ScriptError("unexpected error: %r" % error), request)
-        if self._elapsed:
-            milliseconds = int((time.monotonic() - started) * 1000)
-            head += b"X-ElapsedTime: %d\r\n" % milliseconds if milliseconds else _NO_TIME
-        return Reply(head, rest)
+        if not self._elapsed:
+            return Reply(result[0], result[1])
+        seconds = time.monotonic() - started
+        elapsed = _NO_TIME if seconds < 0.001 else b"X-ElapsedTime: %d\r\n" % (seconds * 1000)
+        return Reply(result[0] + elapsed, result[1])
 
     def _run(self, request: Any, wanted: Wanted, started: float, thread: int) -> Any:
         generation = self._generation()
-        script = self._resolver.resolve(wanted.script_filename, wanted.document_root, started, generation)
+        script = self._resolver.resolve(wanted[0], wanted[1], started, generation)
         self.last_script = script.path
         with self._pool.checkout(script, started, generation) as state:
             try:

@@ -12,6 +12,7 @@ from typing import List, Union
 Buffer = Union[bytes, memoryview]
 # Linux takes at most 1,024 buffers a call (IOV_MAX).
 IOV_MAX = 1024
+DONTWAIT = int(socket.MSG_DONTWAIT)
 
 
 def send_all(sock: socket.socket, buffers: List[Buffer], timeout: float) -> None:
@@ -23,7 +24,7 @@ def send_all(sock: socket.socket, buffers: List[Buffer], timeout: float) -> None
     if len(buffers) == 1:
         data = buffers[0]
         try:
-            sent = sock.send(data, socket.MSG_DONTWAIT)
+            sent = sock.send(data, DONTWAIT)
         except BlockingIOError:
             sent = 0
         if sent == len(data):

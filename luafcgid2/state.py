@@ -134,16 +134,18 @@ class LuaState:
         Raises ScriptError with the Lua traceback; ProtocolError for params that are not what they seemed.
         """
         self.served += 1
-        if not isinstance(body, bytes):
+        on_disk = body.__class__ is not bytes
+        if on_disk:
             self._host.body, body = body, None
         try:
-            result = self._handle(params, body, thread, *wanted)
+            result = self._handle(params, body, thread, wanted[0], wanted[1])
         except Exception as error:
             # Lua itself gave up (memory, a broken _G): what the state holds cannot be trusted.
             self.broken = True
             raise ScriptError("Lua failed: %s" % error) from None
         finally:
-            self._host.body = None
+            if on_disk:
+                self._host.body = None
         if result[0] is None:
             if result[1] is False:
                 raise ProtocolError("the params are cut off, or name another script than they seem to")

@@ -17,6 +17,7 @@ from .popen import Popens
 from .replies import Reply
 from .responder import Responder
 from .runtime import Engine
+from .scoreboard import GENERATION, Scoreboard
 from .script import Resolver
 from .sessions import open_store
 from .sessions.session import HOST_CALLS, SessionService
@@ -56,6 +57,12 @@ def settings(config: Any, engine: Engine) -> Dict[str, Any]:
     }
 
 
+def generation_of(scoreboard: Scoreboard) -> Callable[[], int]:
+    """A function that gives the generation; asked twice a request, so it goes around the property."""
+    cells = scoreboard.cells
+    return lambda: cells[GENERATION]
+
+
 def make_pool(config: Any, engine: Engine, scoreboard: Any, sessions: SessionService,
               logger: logging.Logger, popens: Optional[Popens] = None,
               shared: Optional[SharedService] = None) -> StatePool:
@@ -75,7 +82,7 @@ def make_pool(config: Any, engine: Engine, scoreboard: Any, sessions: SessionSer
     rules = Rules(config.lua_states, config.lua_max_states, config.lua_total_states,
                   config.min_file_info_time / 1000, config.use_file_checksum, config.startup_script,
                   config.on_reload_error == "last-good" and not config.show_errors)
-    pool = StatePool(services, rules, lambda: scoreboard.generation, logger)
+    pool = StatePool(services, rules, generation_of(scoreboard), logger)
     calls["thread_data"] = lambda: b"".join(b"%s\0%d\0" % item for item in pool.counts().items())
     return pool
 
@@ -84,7 +91,7 @@ def make_responder(config: Any, pool: StatePool, scoreboard: Any, logger: loggin
     """The responder with its path rules."""
     resolver = Resolver(tuple(config.script_roots), tuple(config.script_extensions),
                         config.min_file_info_time / 1000)
-    return Responder(pool, resolver, lambda: scoreboard.generation, logger, config.show_errors,
+    return Responder(pool, resolver, generation_of(scoreboard), logger, config.show_errors,
                      config.elapsed_time_header)
 
 

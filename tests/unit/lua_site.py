@@ -21,6 +21,7 @@ sys.path[:0] = [ROOT, HERE]
 
 from luafcgid2 import answer, config, params, wiring  # noqa: E402
 from luafcgid2.runtime import Engine  # noqa: E402
+from luafcgid2.scoreboard import Scoreboard  # noqa: E402
 
 VERSIONS = Engine.versions()
 
@@ -101,7 +102,7 @@ class Site:
         values.update(options)
         settings = config.defaults(**values)
         object.__setattr__(settings, "globals_chunk", globals_chunk)
-        board = SimpleNamespace(generation=1)
+        board = Scoreboard(1, 1)
         self.pool = wiring.make_pool(settings, self.engine, board,
                                      wiring.make_sessions(settings, self._logger), self._logger)
         self.responder = wiring.make_responder(settings, self.pool, board, self._logger)
