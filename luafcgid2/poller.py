@@ -192,13 +192,7 @@ class Poller:
                 self._complain("MaxConnections (%d) reached: a connection was closed" % self._max)
                 continue
             connection = Watched(SocketType(self._family, self._type, 0, fd), self._server, self._connections, seat)
-            seat.serial += 1
-            seat.serving = True
-            try:
-                while connection.receive():
-                    pass
-            finally:
-                seat.serving = False
+            self._read(connection, seat)
             if connection.open:
                 self._adopt(connection, seat)
             if not leading() or not self.accepting:

@@ -58,7 +58,7 @@ class SessionService:
         return SessionCalls(self)
 
     def check(self) -> bool:
-        """Whether the store can be used; if not, a warning.  The server runs on: not all scripts use it.
+        """Whether the store can be used; if not, an error in the log.  The server runs on: not all scripts use it.
 
         Closes the store, so that no connection stays open for nothing: not for a service that serves already.
         """
@@ -66,7 +66,7 @@ class SessionService:
             self.store.check()
             self.store.close()
         except SessionError as error:
-            self.logger.warning("scripts that use Session will fail: %s", error)
+            self.logger.error("scripts that use Session or Shared will fail: %s", error)
             return False
         return True
 

@@ -277,7 +277,7 @@ class TestAnUnusableStore:
         return master
 
     def test_is_named_at_the_start(self, broken: Master) -> None:
-        pattern = re.compile(r"warning: scripts that use Session.* will fail: .*" + re.escape(broken.name))
+        pattern = re.compile(r"error: scripts that use Session or Shared will fail: .*" + re.escape(broken.name))
         wait_until(lambda: pattern.search(broken.log_text()), "a warning that names the store")
 
     def test_fails_scripts_that_use_it_and_no_others(self, broken: Master) -> None:
