@@ -27,6 +27,7 @@ from .master import Master
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
 HTTP_THREADS = 8
+ROUND_SECONDS = 1.0
 PR_SET_PDEATHSIG = 1
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NO_WAITRESS = "luafcgid2 serve needs the Python package waitress: pip install 'luafcgid2[serve]'"
@@ -44,6 +45,7 @@ def main(directory: str, http: str = "127.0.0.1:8080", workers: int = 2) -> int:
     """
     try:
         import waitress
+        from waitress import wasyncore
     except ImportError:
         return _fail(NO_WAITRESS)
     if not os.path.isdir(directory):
@@ -53,13 +55,19 @@ def main(directory: str, http: str = "127.0.0.1:8080", workers: int = 2) -> int:
         with signals, _door(http) as door, _private_place() as place:
             address = os.path.join(place, "luafcgid2.sock")
             with _master(_settings(place, address, workers), door) as pid:
-                front = Front(directory, address, _say)
-                server = waitress.create_server(front, sockets=[door], threads=HTTP_THREADS,
+                front, sockets = Front(directory, address, _say), {}
+                server = waitress.create_server(front, sockets=[door], threads=HTTP_THREADS, map=sockets,
                                                 ident="luafcgid2", asyncore_use_poll=True)
                 signals.watch(pid)
                 _say("%s is on %s (Ctrl-C stops)" % (os.path.realpath(directory), _url(door)))
-                server.run()
-                server.close()
+                try:
+                    # One round at a time instead of server.run(): Python drops an exception that a signal handler
+                    # raises inside a finalizer, and then the mark that it set must end the loop.
+                    while not signals.number:
+                        wasyncore.loop(timeout=ROUND_SECONDS, use_poll=True, map=sockets, count=1)
+                finally:
+                    server.task_dispatcher.shutdown()
+                    server.close()
     except Stop:
         pass
     except Error as error:

@@ -97,7 +97,7 @@ def test_a_server_that_starts_later_than_we_do_is_found(site, start, server):
     server.stop()
     master = start(Master, site, SessionStore="redis://127.0.0.1:%d/0" % server.port)
     master.expect_errors("redis server 127.0.0.1:%d: " % server.port)
-    wait_until(lambda: "scripts that use Session or Shared will fail: redis server 127.0.0.1" in master.log_text(), "the warning")
+    wait_until(lambda: "Session or Shared will fail: redis server 127.0.0.1" in master.log_text(), "the error")
     assert status(master, "visits.lua") == 500
     server.start()
     assert works(master)
@@ -132,8 +132,7 @@ def test_a_wrong_password_is_warned_of_without_showing_it_and_healed_on_the_serv
     master.expect_errors("redis server 127.0.0.1:%d: " % server.port)
     assert [status(master, name) for name in USERS] == [500, 500]
     assert status(master, "hello.lua") == 200
-    wait_until(lambda: re.search("(?i)scripts that use Session or Shared will fail: .*(password|auth)", master.log_text()),
-               "the warning")
+    wait_until(lambda: re.search("(?i)Session or Shared will fail: .*(password|auth)", master.log_text()), "the error")
     with redis_server.redis.Redis(unix_socket_path=server.socket, password="right") as admin:
         admin.config_set("requirepass", "mistaken")
     assert works(master)
