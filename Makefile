@@ -22,9 +22,11 @@ TEST_PACKAGES = curl iproute2 lighttpd lua-cjson lua-filesystem lua-lpeg lua-soc
 	openssl spawn-fcgi strace wrk
 BENCH_PACKAGES = gcc libc6-dev libfcgi-dev nginx php-fpm procps redis-server wrk
 
-# One stamp per Python version: another PYTHON makes the virtualenv anew, and so all that is in it.
+# One stamp per Python: another PYTHON makes the virtualenv anew, and so all that is in it.
 PYVERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-MADE = $(VENV)/made-with-python-$(PYVERSION)
+# Two builds of one version differ, too: in speed, and in what was compiled for them.
+PYBUILD := $(shell $(PYTHON) -c 'import sys, zlib; print("%08x" % zlib.crc32(sys.base_prefix.encode()))' 2>/dev/null)
+MADE = $(VENV)/made-with-python-$(PYVERSION)-$(PYBUILD)
 PACKAGED = setup.cfg setup.py luafcgid2/__init__.py
 SOURCES = LICENSE README.rst setup.cfg setup.py
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
