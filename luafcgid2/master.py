@@ -27,7 +27,7 @@ from .listener import Listener, open_listener
 from .pidfile import PidFile
 from .ready import Announcer, BootPipe
 from .runtime import Engine
-from .scoreboard import Scoreboard
+from .scoreboard import STARTING, Scoreboard
 from .sessions import open_store
 from .signals import SignalQueue
 from .supervision import FIRST_DELAY, LONG_LIFE, RestartBudget, could_not_boot, describe_death
@@ -36,6 +36,7 @@ from .worker import Worker
 QUICK_STOP_SECONDS = 1.0        # a worker in a Lua loop does not hear SIGQUIT
 GRACE_SECONDS = 1.0             # the workers count StopTimeout themselves; this is the time for their goodbye
 SPARE_DESCRIPTORS = 256         # for files, databases and pipes of scripts beside the connections
+SPARE_SLOTS = 16                # of the scoreboard: for workers that drain while their successors serve
 FORK_PAUSE_SECONDS = 1.0        # until the next try when the system has no process to give
 
 
@@ -59,7 +60,8 @@ class Master:
         self.logger = logger
         self.announcer = announcer or Announcer()
         self.workers = config.worker_count
-        self.scoreboard = Scoreboard(self.workers, config.worker_threads)
+        self.scoreboard = Scoreboard(2 * self.workers + SPARE_SLOTS, config.worker_threads)
+        self.scoreboard.header.used = self.workers
         self.budget = RestartBudget(config.restart_limit, config.restart_interval)
         self.children: Dict[int, Child] = {}
         self.due: Dict[int, float] = {}             # worker number -> when to fork it
@@ -220,7 +222,7 @@ class Master:
 
     def _bury(self, pid: int, child: Child, status: int) -> None:
         self._hear_workers()            # what it wrote last
-        self.scoreboard.slot(child.index).clear()
+        self.scoreboard.give_back(child.index)
         text = f"worker {child.index + 1} (pid {pid}) {describe_death(status)}"
         reason, self.boot_error = self.boot_error, ""
         text += f": {reason}" if reason and status else ""
@@ -244,6 +246,7 @@ class Master:
     def _fork(self, index: int) -> None:
         try:
             with self.signals.blocked():
+                self.scoreboard.slot(index).state = STARTING
                 pid = os.fork()
                 if not pid:
                     self._be_worker(index)

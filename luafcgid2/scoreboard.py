@@ -1,70 +1,238 @@
-"""Shared memory between the master and its workers: the generation and one slot per worker.
+"""Shared memory between the master and its workers: what every process of the server may know at any time.
 
-In: the number of workers and of threads in each.  Out: numbers that every process sees at once, without a
-lock: each cell is one aligned 64-bit word with a single writer, so a reader gets the old or the new value,
-never a mixture.  The master makes the scoreboard before it forks; it alone flushes, and it clears the slot of
-a worker that died; a worker writes its own slot only.  This module does not fork, does not judge the numbers
-and keeps nothing on disk.
+In: how many workers and threads there is room for.  Out: numbers and short texts that every process sees at
+once, without a lock: each cell is one aligned 64-bit word with a single writer, so a reader gets the old or the
+new value, never a mixture; a text may be seen half written, and is only ever shown.  The master makes the
+scoreboard before it forks.  It writes the header, the quarantine and the cells of a slot that say so; all other
+cells of a slot are written by the main thread of the worker that owns it.  Nothing is kept on disk.  This
+module does not fork and does not judge the numbers.
 """
-
 from __future__ import annotations
 
 import mmap
-from typing import Dict, List
+import os
+from typing import Any, Iterator, List, Tuple
 
-WORD = 8                    # bytes of one cell
-GENERATION = 0              # index of the cell that a flush increments
-SLOT_WORDS = 8              # 64 bytes: workers do not share a cache line
-FIELDS = ("pid", "ready", "requests", "busy")
+WORD = 8                        # bytes of one cell
+MAGIC = 0x3262643264696766      # a reader from outside knows by it what it has opened
+NAME = "luafcgid2-scoreboard"   # of the memory, in /proc/PID/fd
+LAYOUT = 1
+
+# Cells in order.  Times are nanoseconds of the monotonic clock, which all processes share, but `since_*`, which
+# are seconds since 1970; sizes are bytes, but `*_kb`.
+HEADER = ("magic", "layout", "generation", "slots", "threads", "used", "since_start", "since_reload", "target",
+          "shedding", "quarantine_serial", "restarts", "most_busy", "limit_reached", "queue", "queue_most",
+          "queue_limit", "past_requests", "past_errors", "past_timeouts", "past_us", "past_in", "past_out",
+          "past_accepted", "past_cpu_us", "reloads", "pss_kb", "budget_kb", "retired")
+WORKER = ("pid", "state", "since_start", "heartbeat", "requests", "busy", "errors", "timeouts", "busy_us",
+          "bytes_in", "bytes_out", "accepted", "connections", "threads", "states", "heap_kb", "cpu_us",
+          "evicted", "hung", "slow",
+          # These are the master's.
+          "evict", "rss_kb", "own_kb", "told")
+THREAD = ("state", "serial", "requests", "started", "heap_kb")
+SCRIPT = ("requests", "errors", "busy_us", "most_us", "states", "heap_kb")
+QUARANTINED = ("until", "level", "strikes", "past")
+# States of a worker and of a thread.
+EMPTY, STARTING, READY, DRAINING = range(4)
+IDLE, RUNNING = range(2)
+# Latencies: two buckets for each doubling of the microseconds.
+BUCKETS = 64
+SCRIPTS = 16                    # scripts that a worker reports, those that took most time first
+QUARANTINE = 32
+TEXTS = {"method": 2, "uri": 30, "script": 30, "path": 30, "query": 10}     # words, the length among them
+
+HEADER_WORDS = 64
+THREAD_WORDS = 8 + TEXTS["method"] + TEXTS["uri"] + TEXTS["script"]
+SCRIPT_WORDS = 8 + TEXTS["path"]
+QUARANTINE_WORDS = 8 + TEXTS["path"]
+WORKER_WORDS = 32 + BUCKETS
+GENERATION = HEADER.index("generation")
+QUARANTINE_SERIAL = HEADER.index("quarantine_serial")
+SHEDDING = HEADER.index("shedding")
 
 
-def _cell(offset: int, doc: str) -> property:
-    def get(slot: "WorkerSlot") -> int:
-        return slot._cells[slot._base + offset]
+class Line:
+    """A run of named cells; plain attributes that live in shared memory.
 
-    def put(slot: "WorkerSlot", value: int) -> None:
-        slot._cells[slot._base + offset] = value
-
-    return property(get, put, doc=doc)
-
-
-class WorkerSlot:
-    """One worker's line of the scoreboard; plain attributes that live in shared memory.
-
-    All are integers from 0 to 2**64 - 1.  Threads of one worker that count in the same slot need their own
-    order: `slot.requests += 1` reads and writes in two steps.
+    All are integers from 0 to 2**64 - 1.  `line.requests += 1` reads and writes in two steps: one writer.
     """
 
-    __slots__ = ("_cells", "_base")
+    __slots__ = ("cells", "base")
+    FIELDS: Tuple[str, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        for offset, name in enumerate(cls.FIELDS):
+            setattr(cls, name, _cell(offset))
 
     def __init__(self, cells: memoryview, base: int) -> None:
-        self._cells = cells
-        self._base = base
+        self.cells, self.base = cells, base
 
-    pid = _cell(0, "process id; 0 = no process")
-    ready = _cell(1, "1 from the moment the worker accepts connections")
-    requests = _cell(2, "requests answered since this worker was forked")
-    busy = _cell(3, "requests under way now")
+    def __getattr__(self, name: str) -> Any:
+        # Only for what __init_subclass__ did not make; type checkers learn from it that there are more.
+        raise AttributeError(name)
 
     def clear(self) -> None:
-        """Set every attribute to 0; for the owner, or for the master once the owner is dead."""
-        for name in FIELDS:
-            setattr(self, name, 0)
+        """Set every cell to 0; for the owner, or for the master once the owner is dead."""
+        for offset in range(len(self.FIELDS)):
+            self.cells[self.base + offset] = 0
+
+    def values(self) -> dict:
+        """All cells as they are now, by name."""
+        return dict(zip(self.FIELDS, self.cells[self.base:self.base + len(self.FIELDS)]))
+
+
+def _cell(offset: int) -> property:
+    def get(line: Line) -> int:
+        return line.cells[line.base + offset]
+
+    def put(line: Line, value: int) -> None:
+        line.cells[line.base + offset] = value
+
+    return property(get, put)
+
+
+class _Text:
+    """A short byte string in shared memory: its length, then the bytes; what is too long loses its end."""
+
+    def __init__(self, offset: int, words: int) -> None:
+        self._offset, self._size = offset, (words - 1) * WORD
+
+    def __get__(self, line: Any, owner: Any = None) -> Any:
+        if line is None:
+            return self
+        at = (line.base + self._offset + 1) * WORD
+        return bytes(line.cells.obj[at:at + min(self._size, line.cells[line.base + self._offset])])
+
+    def __set__(self, line: Any, value: bytes) -> None:
+        value = value[:self._size]
+        at = (line.base + self._offset + 1) * WORD
+        line.cells[line.base + self._offset] = 0
+        line.cells.obj[at:at + len(value)] = value
+        line.cells[line.base + self._offset] = len(value)
+
+
+class Header(Line):
+    """The whole server's line."""
+
+    __slots__ = ()
+    FIELDS = HEADER
+
+
+class ThreadLine(Line):
+    """What one thread does; `uri`, `script` and `method` are written once a request has run for a while."""
+
+    __slots__ = ()
+    FIELDS = THREAD
+    method = _Text(8, TEXTS["method"])
+    uri = _Text(8 + TEXTS["method"], TEXTS["uri"])
+    script = _Text(8 + TEXTS["method"] + TEXTS["uri"], TEXTS["script"])
+
+
+class ScriptLine(Line):
+    """What one worker knows of one script; `path` b"" = the line is not in use."""
+
+    __slots__ = ()
+    FIELDS = SCRIPT
+    path = _Text(8, TEXTS["path"])
+
+
+class QuarantineLine(Line):
+    """A script in quarantine; `until` in nanoseconds, `path` b"" = the line is not in use."""
+
+    __slots__ = ()
+    FIELDS = QUARANTINED
+    path = _Text(8, TEXTS["path"])
+
+
+class WorkerSlot(Line):
+    """One worker's part: its own cells, a line for each thread and script, its latencies."""
+
+    __slots__ = ("lines", "scripts")
+    FIELDS = WORKER
+
+    def __init__(self, cells: memoryview, base: int, threads: int) -> None:
+        super().__init__(cells, base)
+        at = base + WORKER_WORDS
+        self.lines = [ThreadLine(cells, at + number * THREAD_WORDS) for number in range(threads)]
+        at += threads * THREAD_WORDS
+        self.scripts = [ScriptLine(cells, at + number * SCRIPT_WORDS) for number in range(SCRIPTS)]
+
+    @property
+    def latencies(self) -> List[int]:
+        """Requests by duration, in the buckets of `bucket`."""
+        at = self.base + 32
+        return list(self.cells[at:at + BUCKETS])
+
+    @latencies.setter
+    def latencies(self, counts: Any) -> None:
+        at = self.base + 32
+        for offset, count in enumerate(counts):
+            self.cells[at + offset] = count
+
+    def clear(self) -> None:
+        """Set everything to 0."""
+        super().clear()
+        self.latencies = [0] * BUCKETS
+        for line in (*self.lines, *self.scripts):
+            line.clear()
+            for name in ("method", "uri", "script", "path"):
+                if hasattr(type(line), name):
+                    setattr(line, name, b"")
+
+
+def bucket(microseconds: int) -> int:
+    """The latency bucket: twice the number of bits, and one more in the upper half of a doubling."""
+    bits = microseconds.bit_length()
+    if bits < 2:
+        return bits
+    return min(BUCKETS - 1, 2 * bits + (microseconds >> (bits - 2) & 1))
+
+
+def bucket_top(index: int) -> int:
+    """The first duration, in microseconds, that is too long for a bucket."""
+    if index < 4:
+        return (1, 2, 2, 2)[index]
+    bits, half = divmod(index, 2)
+    return (1 << bits) if half else 3 << (bits - 2)
 
 
 class Scoreboard:
     """The shared memory of one master and its workers.
 
-    workers: number of slots, 1 or more; threads: threads in each worker, only reported in `snapshot()`.
+    slots: room for so many workers at a time, those that drain included; threads: the most in one worker.
     `cells` is the memory as 64-bit words, for a loop that wants `cells[GENERATION]` without a property.
     """
 
-    def __init__(self, workers: int, threads: int) -> None:
-        self.workers = workers
-        self.threads = threads
-        # Anonymous and shared: no file to leave behind, gone with the last process.
-        self._memory = mmap.mmap(-1, (1 + workers) * SLOT_WORDS * WORD)
+    def __init__(self, slots: int, threads: int, memory: Any = None) -> None:
+        self.slots, self.threads = slots, threads
+        self._slot_words = WORKER_WORDS + threads * THREAD_WORDS + SCRIPTS * SCRIPT_WORDS
+        self._first = HEADER_WORDS + QUARANTINE * QUARANTINE_WORDS
+        self._memory = memory or _shared((self._first + slots * self._slot_words) * WORD)
         self.cells = memoryview(self._memory).cast("Q")
+        self.header = Header(self.cells, 0)
+        self.quarantine = [QuarantineLine(self.cells, HEADER_WORDS + number * QUARANTINE_WORDS)
+                           for number in range(QUARANTINE)]
+        if memory is None:
+            self.header.slots, self.header.threads, self.header.layout = slots, threads, LAYOUT
+            self.header.magic = MAGIC
+
+    @classmethod
+    def of(cls, pid: int) -> "Scoreboard":
+        """The scoreboard of the master with that pid, to read.
+
+        OSError when the process cannot be looked into; LookupError when it has none.
+        """
+        folder = "/proc/%d/fd" % pid
+        for name in os.listdir(folder):
+            path = os.path.join(folder, name)
+            if not _names_memory(path):
+                continue
+            with open(path, "rb") as file:
+                memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+            cells = memoryview(memory).cast("Q")
+            if cells[0] == MAGIC and cells[1] == LAYOUT:
+                return cls(cells[HEADER.index("slots")], cells[HEADER.index("threads")], memory)
+        raise LookupError("pid %d has no scoreboard of this version" % pid)
 
     @property
     def generation(self) -> int:
@@ -76,18 +244,58 @@ class Scoreboard:
         self.cells[GENERATION] += 1
         return self.cells[GENERATION]
 
-    def slot(self, worker: int) -> WorkerSlot:
-        """The slot of worker number `worker` (0 and up); IndexError past the last one."""
-        if not 0 <= worker < self.workers:
-            raise IndexError(f"no worker {worker} in a scoreboard of {self.workers}")
-        return WorkerSlot(self.cells, (1 + worker) * SLOT_WORDS)
+    def slot(self, number: int) -> WorkerSlot:
+        """Slot `number` (0 and up); IndexError past the last one."""
+        if not 0 <= number < self.slots:
+            raise IndexError(f"no slot {number} in a scoreboard of {self.slots}")
+        return WorkerSlot(self.cells, self._first + number * self._slot_words, self.threads)
 
-    def snapshot(self) -> List[Dict[str, int]]:
-        """One dictionary per worker: worker, threads and the slot's attributes as they are now."""
-        lines = []
-        for index in range(self.workers):
-            slot = self.slot(index)
-            line = {"worker": index, "threads": self.threads}
-            line.update((name, getattr(slot, name)) for name in FIELDS)
-            lines.append(line)
-        return lines
+    def take(self) -> int:
+        """The number of a free slot, for a new worker; the master only.  IndexError when all are in use."""
+        number = 0
+        while self.slot(number).state != EMPTY:
+            number += 1
+        self.slot(number).state = STARTING
+        # Lines behind the last one in use are never touched, so that they cost no memory.
+        self.header.used = max(self.header.used, number + 1)
+        return number
+
+    def give_back(self, number: int) -> None:
+        """Clear the slot of a dead worker, after its counts are added to the totals; the master only."""
+        slot, header = self.slot(number), self.header
+        for name, past in PAST.items():
+            setattr(header, past, getattr(header, past) + getattr(slot, name))
+        slot.clear()
+
+    def workers(self) -> Iterator[Tuple[int, WorkerSlot]]:
+        """Number and slot of every worker that there is."""
+        for number in range(self.header.used):
+            slot = self.slot(number)
+            if slot.state != EMPTY:
+                yield number, slot
+
+
+# What of a worker outlives it, and where it is added.
+PAST = {"requests": "past_requests", "errors": "past_errors", "timeouts": "past_timeouts", "busy_us": "past_us",
+        "bytes_in": "past_in", "bytes_out": "past_out", "accepted": "past_accepted", "cpu_us": "past_cpu_us"}
+
+
+def _names_memory(path: str) -> bool:
+    try:
+        return NAME in os.readlink(path)
+    except OSError:
+        return False
+
+
+def _shared(size: int) -> mmap.mmap:
+    """Anonymous and shared: no file to leave behind, gone with the last process.  On Linux it has a name, by which
+    luafcgid2ctl finds it; the descriptor must stay open for that, in the master."""
+    if not hasattr(os, "memfd_create"):
+        return mmap.mmap(-1, size)
+    descriptor = os.memfd_create(NAME, os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(descriptor, size)
+        # mmap keeps a duplicate of the descriptor open, under the same name.
+        return mmap.mmap(descriptor, size)
+    finally:
+        os.close(descriptor)

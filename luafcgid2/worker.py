@@ -28,6 +28,7 @@ from . import log
 from .errors import BootError, Error
 from .poller import Poller, Seat
 from .popen import Popens
+from .scoreboard import DRAINING, READY
 from .wiring import make_pool, make_responder, make_server, make_sessions, make_shared
 
 CALM_TICK = 0.02
@@ -75,7 +76,7 @@ class Worker:
             graceful = self._watch()
             return self._drain() if graceful else 0
         finally:
-            self._slot.ready = 0
+            self._slot.state = DRAINING
 
     def _boot(self) -> None:
         self._handle_signals()
@@ -95,7 +96,9 @@ class Worker:
             threading.Thread(target=self._sit, args=(seat,), name="thread %d" % seat.number, daemon=True).start()
         self._poller.accept_connections()
         self._slot.pid = os.getpid()
-        self._slot.ready = 1
+        self._slot.threads = config.worker_threads
+        self._slot.since_start = int(time.time())
+        self._slot.state = READY
         self._show(b"")
         if self._ready_fd is not None:
             os.write(self._ready_fd, b"1")
