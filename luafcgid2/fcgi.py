@@ -1,7 +1,7 @@
 """The FastCGI server core: flup's classes with their traps mended; the only `import flup`.
 
-In: a connected socket that is ready to be read.  Out: whole requests, given one by one to the handler of
-`Server`, and its replies as records.  worker.py owns the sockets' readiness, threads and time-outs;
+In: a connected socket that is ready to be read.  Out: whole requests, given one by one to the `respond` of
+`Server`, and its answers as records.  worker.py owns the sockets' readiness, threads and time-outs;
 responder.py answers.  Nothing here blocks while reading, knows of Lua, or forks.
 
 Protocol: FastCGI 1.0, Responder role.  A request starts when it is whole (params and stdin ended), so a slow
@@ -19,7 +19,7 @@ from . import records
 from .body import Body, Limits
 from .errors import ProtocolError
 from .params import encode, walk
-from .replies import Reply, frame
+from .replies import Answer, frame
 from .sending import send_all
 
 RECV_SIZE = 65536
@@ -81,11 +81,10 @@ class Request(flup.Request):
     def run(self) -> None:
         """Let the server's handler answer, send its reply and end the request (flup's name for it)."""
         try:
-            reply = self.server.handler(self)
+            answer = self.server.handler(self)
         finally:
-            if self._stdin is not None:
-                self._stdin.discard()
-        self._conn.reply(self, reply)
+            self.discard()
+        self._conn.reply(self.requestId, self.flags, answer)
 
 
 class Connection(flup.Connection):
@@ -97,6 +96,8 @@ class Connection(flup.Connection):
 
     open = True
     served = False
+    # Of the thread that reads now.
+    seat: Any = None
     _buffer = b""
 
     def __init__(self, sock: socket.socket, server: "Server") -> None:
@@ -120,17 +121,18 @@ class Connection(flup.Connection):
         except OSError as error:
             self._lost("connection lost: %s" % error)
             return False
+        return self.feed(data)
+
+    def feed(self, data: bytes) -> bool:
+        """The same for what was read already; b"" is the end of the input."""
         if not data:
             self._lost("the web server closed the connection in the middle of a request")
             return False
+        self.seat.bytes_in += len(data)
         try:
             self._take(data)
-        except ProtocolError as error:
-            self.server.logger.warning("connection closed: %s", error)
-            self.close()
-        except OSError as error:
-            # Ours, or the peer left before it had its answer: nginx does when its client goes away.
-            self.server.logger.info("reply not delivered: %s", error)
+        except (ProtocolError, OSError) as error:
+            self.server.complain(error)
             self.close()
         except BaseException:
             # A fault of ours: the web server must not wait for an answer that never comes.
@@ -142,12 +144,9 @@ class Connection(flup.Connection):
         if not self._buffer and not self._requests:
             whole = records.whole_request(data)
             if whole is not None:
-                request_id, role, flags, params = whole
+                role, flags, params = whole
                 if role in self.server.roles and len(params) <= self.server.limits.max_params:
-                    request = Request(self, role, flags, request_id)
-                    request.params = params
-                    # What Request.run does, for a request that has no body to discard.
-                    return self.reply(request, self.server.handler(request))
+                    return self.reply(1, flags, self.server.respond(params, b"", 0, self.seat))
         buffer, position = self._buffer + data if self._buffer else data, 0
         self._buffer = b""
         while self.open:
@@ -176,13 +175,13 @@ class Connection(flup.Connection):
             # Section 4.2 asks this answer for management records only; others are ignored.
             self._send(records.unknown_type(record.type))
 
-    def reply(self, request: Request, reply: Reply) -> None:
-        """Send a whole reply and END_REQUEST; closes the connection unless FCGI_KEEP_CONN was set."""
+    def reply(self, request_id: int, flags: int, answer: Answer) -> None:
+        """Send a whole answer and END_REQUEST; closes the connection unless FCGI_KEEP_CONN was set."""
         if self._requests:
-            self._requests.pop(request.requestId, None)
+            self._requests.pop(request_id, None)
         self.served = True
-        send_all(self._sock, frame(request.requestId, reply), self.server.limits.send_timeout)
-        if not self._requests and (not request.flags & 1 or self.server.draining):
+        send_all(self._sock, frame(request_id, answer), self.server.limits.send_timeout)
+        if not self._requests and (not flags & 1 or self.server.draining):
             self.close()
 
     def end_request(self, req: Any, appStatus: int = 0, protocolStatus: int = 0, remove: bool = True) -> None:
@@ -287,20 +286,50 @@ HANDLERS: Dict[int, Callable[[Connection, Any], None]] = {
 class Server(flup.BaseFCGIServer):
     """What the connections of one worker share.
 
-    `respond(request) -> Reply` answers a request; `connections` and `requests` are the numbers that
-    GET_VALUES answers, for all workers together.
+    `respond(params, body, problem, seat) -> Answer` answers a request; `connections` and `requests` are the
+    numbers that GET_VALUES answers, for all workers together.
     """
 
     request_class = Request
 
-    def __init__(self, respond: Callable[[Request], Reply], limits: Limits, logger: logging.Logger,
+    def __init__(self, respond: Callable[[bytes, Any, int, Any], Answer], limits: Limits, logger: logging.Logger,
                  connections: int, requests: int) -> None:
         super().__init__(None, roles=(records.RESPONDER,))
-        # flup's hook between Request.run and the application.
-        self.handler = respond
+        self.respond = respond
         self._connectionClass = Connection
         self.limits, self.logger = limits, logger
         self.capability = {flup.FCGI_MAX_CONNS: connections, flup.FCGI_MAX_REQS: requests,
                            flup.FCGI_MPXS_CONNS: 1}
         # Set when the worker leaves: kept connections are closed after their request.
         self.draining = False
+
+    def handler(self, request: Request) -> Answer:
+        """flup's hook between Request.run and the application."""
+        return self.respond(request.params, request.body, request.problem, request._conn.seat)
+
+    def complain(self, error: Exception) -> None:
+        """Log why a connection is closed: what the peer sent, or that it left before it had its answer, as nginx
+        does when its client goes away."""
+        if isinstance(error, ProtocolError):
+            self.logger.warning("connection closed: %s", error)
+        else:
+            self.logger.info("reply not delivered: %s", error)
+
+    def answer_at_once(self, sock: socket.socket, data: bytes, seat: Any) -> bool:
+        """Answer a new connection whose first bytes, `data`, are one whole request after which it is to be closed:
+        most are that, and need no Connection.  False: make one and feed it `data`.
+
+        The caller closes the socket, also when this raises.
+        """
+        whole = records.whole_request(data)
+        if whole is None:
+            return False
+        role, flags, params = whole
+        if flags & 1 or role not in self.roles or len(params) > self.limits.max_params:
+            return False
+        seat.bytes_in += len(data)
+        try:
+            send_all(sock, frame(1, self.respond(params, b"", 0, seat)), self.limits.send_timeout)
+        except (ProtocolError, OSError) as error:
+            self.complain(error)
+        return True

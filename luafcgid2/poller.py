@@ -19,7 +19,8 @@ import time
 from collections import deque
 from typing import Callable, Deque, Dict, Set, Tuple
 
-from .fcgi import Connection, Server
+from .fcgi import DONTWAIT, RECV_SIZE, Connection, Server
+from .seat import Seat
 
 # The C type under socket.socket: the same calls without the Python layer, which would cost as much as a recv.
 SocketType = socket.SocketType
@@ -31,20 +32,6 @@ ACCEPT_PAUSE = 0.1
 LAST_ACCEPTS = 1024
 LAST_PATIENCE = 1.0
 _GONE = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
-
-
-class Seat:
-    """What one thread does now: read by the control thread, written by its own thread only."""
-
-    __slots__ = ("number", "serial", "serving", "polling", "requests")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.serial = 0
-        self.requests = 0
-        self.serving = False
-        # Whether it sleeps in `poll`: only then may the thread that watches sleep, too.
-        self.polling = False
 
 
 class Watched(Connection):
@@ -191,12 +178,34 @@ class Poller:
                 os.close(fd)
                 self._complain("MaxConnections (%d) reached: a connection was closed" % self._max)
                 continue
-            connection = Watched(SocketType(self._family, self._type, 0, fd), self._server, self._connections, seat)
-            self._read(connection, seat)
-            if connection.open:
-                self._adopt(connection, seat)
+            self._welcome(SocketType(self._family, self._type, 0, fd), seat)
             if not leading() or not self.accepting:
                 return
+
+    def _welcome(self, sock: socket.socket, seat: Seat) -> None:
+        """Serve a new connection; watch it if it stays."""
+        seat.accepted += 1
+        seat.serial += 1
+        seat.serving = True
+        try:
+            try:
+                data = sock.recv(RECV_SIZE, DONTWAIT)
+            except OSError:
+                # Nothing has come yet, or it is broken, which `receive` will tell.
+                data = None
+            if data and self._server.answer_at_once(sock, data, seat):
+                return
+            connection = Watched(sock, self._server, self._connections, seat)
+            sock = None
+            more = connection.receive() if data is None else connection.feed(data)
+            while more:
+                more = connection.receive()
+        finally:
+            if sock is not None:
+                sock.close()
+            seat.serving = False
+        if connection.open:
+            self._adopt(connection, seat)
 
     def _adopt(self, connection: Watched, seat: Seat) -> None:
         """Watch a connection that stays open after its first read."""
@@ -268,8 +277,8 @@ class Poller:
                 fd, _peer = self._listener._accept()
             except OSError:
                 return
-            sock = SocketType(self._family, self._type, 0, fd)
-            self._adopt(Watched(sock, self._server, self._connections, seat), seat)
+            self._adopt(Watched(SocketType(self._family, self._type, 0, fd), self._server, self._connections, seat),
+                        seat)
 
     def close_idle(self, seat: Seat) -> int:
         """While draining: close connections between requests; the number of those still in use.

@@ -1,7 +1,7 @@
 """A reply as records: pure functions, no I/O.
 
-In: the CGI response of one request in pieces, and what goes to the web server's error log.  Out: buffers to
-send, in order.  responder.py makes replies, fcgi.py frames and sends them.  Rules: FastCGI 1.0, sections
+In: the CGI response of one request, whole or in pieces, and what goes to the web server's error log.  Out: buffers
+to send, in order.  responder.py makes answers, fcgi.py frames and sends them.  Rules: FastCGI 1.0, sections
 3.3, 5.3 and 6.2: STDERR before the end of STDOUT, then STDOUT's end, then END_REQUEST.
 """
 from __future__ import annotations
@@ -24,12 +24,17 @@ class Reply(NamedTuple):
     stderr: bytes = b""
 
 
+# Most answers are just the bytes of the whole CGI response.
+Answer = Union[bytes, Reply]
+
+
 def closing(request_id: int) -> bytes:
     """The end of STDOUT and END_REQUEST with status 0."""
     return header(STDOUT, request_id, 0) + header(END_REQUEST, request_id, END_BODY.size) + _END_BODY
 
 
 CLOSING_1 = closing(1)
+_pack = HEADER.pack
 
 
 def _errors(request_id: int, stderr: bytes) -> bytes:
@@ -37,11 +42,16 @@ def _errors(request_id: int, stderr: bytes) -> bytes:
     return pack(STDERR, request_id, stderr[:STDERR_LIMIT]) + header(STDERR, request_id, 0)
 
 
-def frame(request_id: int, reply: Reply) -> List[Buffer]:
-    """`reply` as buffers: one for a small reply; views, not copies, of a large one."""
-    head, rest, stderr = reply
-    size = len(head) + len(rest)
+def frame(request_id: int, answer: Answer) -> List[Buffer]:
+    """`answer` as buffers: one for a small answer; views, not copies, of a large one."""
     ending = CLOSING_1 if request_id == 1 else closing(request_id)
+    if answer.__class__ is bytes:
+        size = len(answer)
+        if size <= MAX_CONTENT:
+            return [b"".join((_pack(1, STDOUT, request_id, size, 0), answer, ending))]
+        answer = Reply(b"", answer)
+    head, rest, stderr = answer
+    size = len(head) + len(rest)
     if size <= MAX_CONTENT:
         first = _errors(request_id, stderr) if stderr else b""
         return [b"".join((first, HEADER.pack(1, STDOUT, request_id, size, 0), head, rest, ending))]

@@ -12,14 +12,14 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Tuple, Union
 
 from .errors import ProtocolError, ScriptError
 from .params import Wanted
 from .runtime import Engine, text
 from .script import Version
 
-Response = Tuple[bytes, bytes]
+Response = Union[bytes, Tuple[bytes, bytes]]
 # Files of the prelude that a new state does not get: it starts with the first, the next is for config.lua, the
 # others are fetched when a script first needs them.
 APART = (b"boot", b"config_eval", b"shared")
@@ -127,7 +127,8 @@ class LuaState:
         return result
 
     def handle(self, params: bytes, body: Any, thread: int, wanted: Wanted) -> Response:
-        """Run the script's entry point for one request: (head, rest) of the CGI response.
+        """Run the script's entry point for one request: the CGI response, or (head, body) of one with a large body,
+        or (head, body, b"gc") if the state's heap has grown so much that it should be collected soon.
 
         `params` is the raw PARAMS stream; `body` is bytes, or a file to read; `thread` is Info.Thread.
         `wanted` is what the state was chosen by: if the prelude reads other values in `params`, nothing runs.
@@ -146,7 +147,7 @@ class LuaState:
         finally:
             if on_disk:
                 self._host.body = None
-        if result[0] is None:
+        if result.__class__ is not bytes and result[0] is None:
             if result[1] is False:
                 raise ProtocolError("the params are cut off, or name another script than they seem to")
             raise ScriptError(text(result[1]), text(result[2]))

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Optional
 from .fcgi import Limits, Server
 from .pool import Rules, StatePool
 from .popen import Popens
-from .replies import Reply
+from .replies import Answer
 from .responder import Responder
 from .runtime import Engine
 from .scoreboard import GENERATION, Scoreboard
@@ -48,6 +48,7 @@ def settings(config: Any, engine: Engine) -> Dict[str, Any]:
         "default_status": encoded(config.default_http_status),
         "default_content_type": encoded(config.default_content_type),
         "entrypoint": encoded(config.entrypoint),
+        "elapsed": config.elapsed_time_header,
         "session_name": encoded(config.session_name),
         "config_code": engine.compile(config.globals_chunk, b"=Config"),
         "lua_path": encoded(config.lua_path, engine.default_path().decode()),
@@ -95,7 +96,7 @@ def make_responder(config: Any, pool: StatePool, scoreboard: Any, logger: loggin
                      config.elapsed_time_header)
 
 
-def make_server(config: Any, respond: Callable[[Any], Reply], logger: logging.Logger) -> Server:
+def make_server(config: Any, respond: Callable[..., Answer], logger: logging.Logger) -> Server:
     """The FastCGI server; GET_VALUES answers what all workers together accept."""
     # The soft limit keeps a worker from promising descriptors that it cannot have.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -26,9 +26,10 @@ import setproctitle
 
 from . import log
 from .errors import BootError, Error
-from .poller import Poller, Seat
+from .poller import Poller
 from .popen import Popens
 from .scoreboard import DRAINING, READY
+from .seat import Seat
 from .wiring import make_pool, make_responder, make_server, make_sessions, make_shared
 
 CALM_TICK = 0.02
@@ -87,7 +88,7 @@ class Worker:
         self._pool = make_pool(config, self._engine, scoreboard, self._sessions, self._logger, self._popens,
                                self._shared)
         self._responder = make_responder(config, self._pool, scoreboard, self._logger)
-        self._server = make_server(config, self._respond, self._logger)
+        self._server = make_server(config, self._responder.respond, self._logger)
         self._poller = Poller(self._listener, self._server, config.max_connections, config.read_timeout,
                               self._logger)
         self._wake_read, self._wake_write = os.pipe()
@@ -120,11 +121,6 @@ class Worker:
         for number in (*ACTIONS, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, lambda *_: None)
             signal.siginterrupt(number, False)
-
-    def _respond(self, request: Any) -> Any:
-        seat = request._conn.seat
-        seat.requests += 1
-        return self._responder.respond(request, seat.number)
 
     def _sit(self, seat: Seat) -> None:
         """The life of one thread: parked, leading, parked again."""

@@ -1,8 +1,13 @@
 -- Decodes the PARAMS stream (FastCGI 1.0, section 3.4) into a table.
 -- In: a string.  Out: name -> value, or nil where the lengths point past the end; of a repeated name the last
 -- one wins, but the lines of a repeated header are joined.  HTTP_PROXY is left out: a client could set it with a header `Proxy:` (httpoxy).
+-- What is the same in request after request is not cut out again: see runs.lua.
 
-local byte, sub = string.byte, string.sub
+local import = ...
+local learn = import("runs")
+local byte, sub, find = string.byte, string.sub, string.find
+-- After so many requests in which a run was missed, runs are looked for anew.
+local PATIENCE = 8
 
 -- A length of one byte or four, and the position behind it; nil at the end of the data.
 local function length(data, at)
@@ -12,33 +17,82 @@ local function length(data, at)
   return (a - 128) * 16777216 + b * 65536 + c * 256 + d, at + 4
 end
 
+-- A header that the client sent twice comes as two pairs from nginx before 1.23 (RFC 9110, section 5.3).
+local function joined(name, before, value)
+  if sub(name, 1, 5) ~= "HTTP_" then return value end
+  return before .. (name == "HTTP_COOKIE" and "; " or ", ") .. value
+end
+
 local params = {}
 
-function params.decode(data)
-  local env = {}
-  local at, size = 1, #data
-  while at < size do
-    local name_length, value_length = byte(data, at, at + 1)
-    if name_length < 128 and value_length < 128 then
-      at = at + 2
-    else
-      name_length, at = length(data, at)
-      if not at then return nil end
-      value_length, at = length(data, at)
-      if not value_length then return nil end
-    end
-    local middle = at + name_length
-    local after = middle + value_length
-    local name, value = sub(data, at, middle - 1), sub(data, middle, after - 1)
+local runs = {}
+local missed = PATIENCE
+-- While runs are looked for: the pairs of the request before, as they were read.
+local former
+
+-- Space for the pairs of a usual request at once: growing a table step by step costs more than filling it.
+local function space()
+  return { a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, -- luacheck: ignore
+    a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, -- luacheck: ignore
+    a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil } -- luacheck: ignore
+end
+
+-- Puts the pairs of a run into `env`.
+local function put_run(env, run)
+  for index = 2, #run, 2 do
+    local name = run[index]
     local before = env[name]
-    -- A header that the client sent twice comes as two pairs from nginx before 1.23 (RFC 9110, section 5.3).
-    if before and sub(name, 1, 5) == "HTTP_" then
-      value = before .. (name == "HTTP_COOKIE" and "; " or ", ") .. value
+    env[name] = before and joined(name, before, run[index + 1]) or run[index + 1]
+  end
+end
+
+function params.decode(data)
+  local env = space()
+  local at, size, turn = 1, #data, 1
+  local learning = missed >= PATIENCE
+  local note = learning and {} or nil
+  local run = not learning and runs[1] or nil
+  local there = run and find(data, run[1], 1, true)
+  local all = true
+  while at < size do
+    while run and (not there or there < at) do
+      -- Its bytes are not in this request, or in the middle of something.
+      all, turn = false, turn + 1
+      run = runs[turn]
+      there = run and find(data, run[1], at, true)
     end
-    env[name] = value
-    at = after
+    if there == at then
+      put_run(env, run)
+      at, turn = at + #run[1], turn + 1
+      run = runs[turn]
+      there = run and find(data, run[1], at, true)
+    else
+      local start = at
+      local name_length, value_length = byte(data, at, at + 1)
+      if name_length < 128 and value_length < 128 then
+        at = at + 2
+      else
+        name_length, at = length(data, at)
+        if not at then return nil end
+        value_length, at = length(data, at)
+        if not value_length then return nil end
+      end
+      local middle = at + name_length
+      local after = middle + value_length
+      local name, value = sub(data, at, middle - 1), sub(data, middle, after - 1)
+      if note then note[#note + 1], note[#note + 2], note[#note + 3] = name, value, start end
+      local before = env[name]
+      env[name] = before and joined(name, before, value) or value
+      at = after
+    end
   end
   if at ~= size + 1 then return nil end
+  if not all then
+    missed = missed + 1
+  elseif learning then
+    if former then runs, missed, note = learn(data, former, note), 0, nil end
+    former = note
+  end
   env.FCGI_ROLE = "RESPONDER"
   env.HTTP_PROXY = nil
   return env

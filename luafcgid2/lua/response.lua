@@ -1,6 +1,6 @@
 -- The response of the request that this Lua state serves now: status, headers, body; nothing leaves before
--- the script returns.  In: what the script sets.  Out: `finish` gives the CGI response (RFC 3875, section 6) in
--- two strings, between which Python may put X-ElapsedTime.  Only api.lua and run.lua use it.
+-- the script returns.  In: what the script sets.  Out: `finish` gives the CGI response (RFC 3875, section 6).
+-- Only api.lua and run.lua use it.
 
 local import, host = ...
 local statuses, headers = import("statuses"), import("headers")
@@ -9,10 +9,12 @@ local concat, tonumber, type, error = table.concat, tonumber, type, error
 local find, lower, format = string.find, string.lower, string.format
 local settings = host.settings
 local KEEP = 64
+local LARGE = 32768
 
 local default_status = headers.once.status or settings.default_status
 local default_type = headers.once["content-type"] or settings.default_content_type
-local default_head = "Status: " .. default_status .. "\r\nContent-Type: " .. default_type .. "\r\n"
+local elapsed = settings.elapsed and "X-ElapsedTime: 0\r\n" or ""  -- responder.py writes the milliseconds
+local default_head = "Status: " .. default_status .. "\r\nContent-Type: " .. default_type .. "\r\n" .. elapsed
 
 local status, status_set, content_type, content_length, changed
 local body, count = {}, 0
@@ -41,7 +43,6 @@ function response.send(value)
   body[count] = value
 end
 
--- Called by a function that the script calls, hence the level of the error.
 local function set_status(value)
   value = statuses[tonumber(value) or 0] or value
   if not find(value, "^[1-9]%d%d$") and not find(value, "^[1-9]%d%d ") then
@@ -91,13 +92,17 @@ function response.reset()
   forget_body()
 end
 
+-- The length's line of the answer before: most answers of a script are as long as its last one.
+local known_length, length_line
+
+-- The whole CGI response; or its head and its body, where joining them would copy a LARGE body.
 function response.finish(method, cookie_lines)
   local content = count == 1 and body[1] or concat(body, "", 1, count)
   forget_body()
   local head, block = default_head, headers.block(cookie_lines)
   if changed then
-    head = "Status: " .. status .. "\r\nContent-Type: " .. content_type .. "\r\n"
-    if find(status, "^204") or find(status, "^304") or find(status, "^1%d%d") then return head, block .. "\r\n" end
+    head = "Status: " .. status .. "\r\nContent-Type: " .. content_type .. "\r\n" .. elapsed
+    if find(status, "^204") or find(status, "^304") or find(status, "^1%d%d") then return head .. block .. "\r\n" end
   end
   local length = #content
   if method == "HEAD" then
@@ -105,7 +110,11 @@ function response.finish(method, cookie_lines)
     if length == 0 and content_length then length = content_length end
     content = ""
   end
-  return head, block .. "Content-Length: " .. length .. "\r\n\r\n" .. content
+  if length ~= known_length then
+    known_length, length_line = length, "Content-Length: " .. length .. "\r\n\r\n"
+  end
+  if #content > LARGE then return head .. block .. length_line, content end
+  return head .. block .. length_line .. content
 end
 
 return response

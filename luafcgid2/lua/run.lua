@@ -1,8 +1,8 @@
 -- One request inside a Lua state, from raw params to the response: the crossing.
 -- In: the PARAMS bytes, the body (or nil when it is on disk), the thread's number, and the SCRIPT_FILENAME and
--- DOCUMENT_ROOT that Python found by searching.  Out: (head, rest [, "gc"]), (nil, message, traceback), or
--- (nil, false) if the params are broken or say something else; then nothing has run.  Also loads
--- the script and its surroundings.  Only state.py calls it.
+-- DOCUMENT_ROOT that Python found by searching.  Out: the response; or (head, body) for a large body; or (head,
+-- body, "gc") when the heap has grown; (nil, message, traceback); or (nil, false) if the params are broken or
+-- say something else; then nothing has run.  Also loads the script and its surroundings.  Only state.py calls it.
 
 local import, host = ...
 local params, cookies, response = import("params"), import("cookies"), import("response")
@@ -10,18 +10,28 @@ local api, loader, session, stdlib = import("api"), import("loader"), import("se
 local guard = import("guard")
 local decode, parse_cookies, call = params.decode, cookies.parse, guard.call
 local pcall, type, rawget, getmetatable, setmetatable = pcall, type, rawget, getmetatable, setmetatable
-local collectgarbage = collectgarbage
+local collectgarbage, floor = collectgarbage, math.floor
 local load = loadstring or load
 local settings = host.settings
 local G = _G
 -- A state whose heap has grown this much over what its script needs asks for a collection, which Python
--- runs after the response is sent.
-local GARBAGE_KB = 2048
+-- runs after the response is sent.  Lua's own collector begins only at double that, so that it does not work
+-- while somebody waits, unless one request makes that much garbage.
+local GARBAGE_KB = 256
 
 local NO_ENTRY = "the script defines no function '" .. settings.entrypoint .. "' (Entrypoint)"
 
 local run = {}
-local baseline = 0
+local baseline, limit = 0, 0
+-- Generational collections of Lua 5.4 and later are short, and know no such pause.
+local own_pace = not settings.generational
+
+-- After a full collection: what is left is what the script needs.
+local function settle()
+  baseline = collectgarbage("count")
+  limit = baseline * 2 + GARBAGE_KB
+  if own_pace then collectgarbage("setpause", floor(2 * limit / baseline * 100)) end
+end
 
 -- Few scripts use Shared: its functions are loaded when one of them is first asked for.
 local function load_shared(face, name)
@@ -53,10 +63,11 @@ function run.load(code, name, startup, startup_name)
   if ok and entry() == nil then ok, message, text = false, NO_ENTRY, "" end
   if not ok then return nil, message, text end
   loader.done()
-  -- A full collection once: what is left is what the script needs.  Lua 5.1 to 5.3 raise what a finalizer raises.
+  -- The pause counts from the next full collection on.  Lua 5.1 to 5.3 raise what a finalizer raises.
+  settle()
   pcall(collectgarbage)
   if settings.generational then collectgarbage("generational") end
-  baseline = collectgarbage("count")
+  settle()
   return true
 end
 
@@ -78,14 +89,14 @@ function run.handle(data, body, thread, name, root)
     if not ok then message, text = guard.describe(lines), "" end
   end
   if not ok then return nil, message, text end
+  if collectgarbage("count") <= limit then return response.finish(env.REQUEST_METHOD, lines) end
   local head, rest = response.finish(env.REQUEST_METHOD, lines)
-  if collectgarbage("count") > baseline * 2 + GARBAGE_KB then return head, rest, "gc" end
-  return head, rest
+  return head, rest or "", "gc"
 end
 
 function run.collect()
   pcall(collectgarbage)
-  baseline = collectgarbage("count")
+  settle()
 end
 
 return run

@@ -13,15 +13,16 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from types import SimpleNamespace
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [ROOT, HERE]
 
 from luafcgid2 import answer, config, params, wiring  # noqa: E402
+from luafcgid2.replies import Reply  # noqa: E402
 from luafcgid2.runtime import Engine  # noqa: E402
 from luafcgid2.scoreboard import Scoreboard  # noqa: E402
+from luafcgid2.seat import Seat  # noqa: E402
 
 VERSIONS = Engine.versions()
 
@@ -70,6 +71,8 @@ class Answer:
     """A parsed CGI response: status, reason, headers (list of pairs), body, raw, stderr."""
 
     def __init__(self, reply):
+        if isinstance(reply, bytes):
+            reply = Reply(reply, b"")
         self.raw = reply.head + reply.rest
         head = answer.parse_head(self.raw)
         assert head is not None, "no header block in %r" % self.raw
@@ -122,8 +125,7 @@ class Site:
                  "SERVER_NAME": "site", "REMOTE_ADDR": "192.0.2.1"}
         found.update(environment)
         data = params.encode({key: value for key, value in found.items() if value is not None})
-        request = SimpleNamespace(params=data, body=body, problem=0)
-        return Answer(self.responder.respond(request, thread))
+        return Answer(self.responder.respond(data, body, 0, Seat(thread)))
 
     def run(self, main, **request):
         """The answer of a new script whose entry point has the body `main`."""

@@ -24,6 +24,7 @@ from luafcgid2.records import (
     ABORT_REQUEST, AUTHORIZER, BEGIN_REQUEST, DATA, END_REQUEST, FILTER, GET_VALUES, GET_VALUES_RESULT, KEEP_CONN,
     OVERLOADED, PARAMS, RESPONDER, STDERR, STDIN, STDOUT, UNKNOWN_ROLE, UNKNOWN_TYPE, begin, pack)
 from luafcgid2.replies import Reply
+from luafcgid2.seat import Seat
 
 MAX_BODY, BODY_MEMORY, MAX_PARAMS = 100_000, 10_000, 8192
 CONNECTIONS = 42
@@ -245,15 +246,16 @@ class Line:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 21)
         self.peer.settimeout(10)
         self.connection = Connection(ours, self.server)
+        self.connection.seat = Seat(0)
 
-    def echo(self, request):
-        on_disk = not isinstance(request.body, bytes)
-        body = request.body.read() if on_disk else request.body
+    def echo(self, values, body, problem, seat):
+        on_disk = not isinstance(body, bytes)
         if on_disk:
-            self.bodies.append(request.body)
-        said = {"values": [[k.decode("latin-1"), v.decode("latin-1")] for k, v in decode(request.params).items()],
+            self.bodies.append(body)
+            body = body.read()
+        said = {"values": [[k.decode("latin-1"), v.decode("latin-1")] for k, v in decode(values).items()],
                 "size": len(body), "sum": hashlib.sha256(body).hexdigest(), "on_disk": on_disk,
-                "problem": request.problem}
+                "problem": problem}
         return Reply(b"Content-Type: application/json\r\n", b"\r\n" + json.dumps(said).encode())
 
     def feed(self, data, step=0):
@@ -390,7 +392,7 @@ def test_a_broken_connection_harms_no_other(line):
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 65_500, 65_528, 65_535, 65_536, 70_000, 1 << 20])
 def test_replies_of_any_size_arrive_whole(line, size):
     content = bytes(index % 253 for index in range(size))
-    made = line(lambda request: Reply(b"Content-Type: x/y\r\n", b"\r\n" + content, b"oops" if size % 2 else b""))
+    made = line(lambda *request: Reply(b"Content-Type: x/y\r\n", b"\r\n" + content, b"oops" if size % 2 else b""))
     made.feed(get())
     found = made.received()
     output = b"".join(record.content for record in found if record.type == STDOUT)
@@ -410,7 +412,7 @@ def test_the_connection_closes_after_the_request_when_the_server_drains(line):
 
 
 def test_a_fault_of_the_handler_closes_the_connection_and_is_not_hidden(line):
-    def fail(request):
+    def fail(*request):
         raise ZeroDivisionError
     for sent in (get(), post(b"x"), post(BIG)):
         made = line(fail)
@@ -420,7 +422,7 @@ def test_a_fault_of_the_handler_closes_the_connection_and_is_not_hidden(line):
 
 
 def test_a_protocol_error_found_by_the_handler_closes_the_connection(line):
-    def refuse(request):
+    def refuse(*request):
         raise ProtocolError("params are cut off")
     made = line(refuse)
     made.feed(get())

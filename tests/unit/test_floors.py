@@ -16,7 +16,7 @@ FLOORS = {
     4: "responder",
     3: "check entry migrate pool reference state",
     2: "changes client config configtext docroot listener log luaconfig options options_table pidfile popen "
-       "privileges scoreboard script sessions sessions.cookie sessions.redis_scripts sessions.redis_shared "
+       "privileges scoreboard script seat sessions sessions.cookie sessions.redis_scripts sessions.redis_shared "
        "sessions.redis_store sessions.redis_url sessions.session "
        "sessions.shared sessions.shared_sqlite sessions.shared_store "
        "sessions.sqlite sessions.staging sessions.statements socketfile",
@@ -32,6 +32,7 @@ SIDEWAYS = {
     "config": "configtext luaconfig options", "configtext": "options", "luaconfig": "options",
     "options": "options_table",
     "listener": "privileges socketfile", "log": "privileges", "pidfile": "privileges",
+    "seat": "scoreboard",
     "sessions.session": "sessions sessions.cookie sessions.staging",
     "sessions.staging": "sessions sessions.cookie",
     "sessions.sqlite": "sessions sessions.shared_sqlite sessions.statements", "sessions.statements": "sessions",

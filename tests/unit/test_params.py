@@ -18,12 +18,21 @@ ROLE, PROXY = b"FCGI_ROLE", b"HTTP_PROXY"
 @pytest.fixture(scope="module")
 def lua_decode():
     """The prelude's decoder: bytes -> dict, or None where it refuses them."""
+    return decoder()
+
+
+def decoder():
+    """A decoder that has seen no request yet."""
     engine = Engine("5.3", c_modules=False)
-    runtime = engine.new_runtime()
-    module = runtime.execute(dict(engine.prelude())[b"params"])
+    codes = dict(engine.prelude())
+    start = engine.new_runtime().execute(b"""
+        return function(params, runs)
+          return load(params)(function() return load(runs)() end).decode
+        end""")
+    lua = start(codes[b"params"], codes[b"runs"])
 
     def decode(data):
-        table = module[b"decode"](data)
+        table = lua(data)
         return None if table is None else dict(table.items())
     return decode
 
@@ -60,6 +69,26 @@ def test_what_is_encoded_is_decoded_again(pairs):
     data = params.encode(pairs)
     assert list(params.walk(data)) == pairs
     assert params.decode(data) == joined(pairs)
+
+
+# Requests as a web server sends them one after the other: much is the same, something is put in, left out,
+# repeated, or looks like a pair of another request.
+PART = st.sampled_from([[(b"REQUEST_METHOD", b"GET"), (b"A", b"1"), (b"B", b"2"), (b"C", b"")],
+                        [(b"HTTP_X", b"x"), (b"HTTP_Y", b"y"), (b"HTTP_COOKIE", b"a=b")],
+                        [(b"B", b"3")], [(b"HTTP_X", b"z")], [(b"HTTP_PROXY", b"p")],
+                        [(b"Q", params.encode([(b"A", b"1"), (b"B", b"2"), (b"C", b"")]))],
+                        [(b"PORT", b"40001")], [(b"PORT", b"40002")], [(b"LONG", b"l" * 200)]])
+REQUEST = st.lists(PART, max_size=6).map(lambda parts: [pair for part in parts for pair in part])
+
+
+@given(st.lists(st.sampled_from(range(4)), min_size=12, max_size=40), st.lists(REQUEST, min_size=4, max_size=4))
+@settings(deadline=None, max_examples=200)
+def test_a_request_reads_the_same_whatever_came_before_it(order, requests):
+    decode = decoder()
+    for index in order:
+        data = params.encode(requests[index])
+        assert decode(data) == as_lua(requests[index])
+        assert decode(data[:-1]) is None or not data
 
 
 @given(PAIRS)

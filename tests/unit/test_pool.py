@@ -80,8 +80,9 @@ class House:
         script = state.version.script
         wanted = Wanted(script.path, script.root)
         pairs = {"SCRIPT_FILENAME": wanted[0], "DOCUMENT_ROOT": wanted[1]}
-        _head, rest = state.handle(encode(pairs), b"", 0, wanted)[:2]
-        return rest.partition(b"\r\n\r\n")[2].decode()
+        found = state.handle(encode(pairs), b"", 0, wanted)
+        whole = found if isinstance(found, bytes) else found[0] + found[1]
+        return whole.partition(b"\r\n\r\n")[2].decode()
 
     def ask(self, name="x.lua"):
         with self.out(name) as state:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
 
 import pytest
 from lua_site import Answer, Site
@@ -10,6 +9,7 @@ from lua_site import Answer, Site
 from luafcgid2 import params
 from luafcgid2.errors import ProtocolError
 from luafcgid2.runtime import Engine
+from luafcgid2.seat import Seat
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def site(engine, tmp_path):
 
 
 def raw(site, data, problem=0, body=b""):
-    return site.responder.respond(SimpleNamespace(params=data, body=body, problem=problem), 0)
+    return site.responder.respond(data, body, problem, Seat(0))
 
 
 def page_of(site, **options):
