@@ -101,11 +101,10 @@ class HungWatch:
     def _look(self, number: int, slot: Any, watched: _Watched, now: int) -> List[Decision]:
         running = [(index, line.started, line) for index, line in enumerate(slot.lines) if line.state == RUNNING]
         if not running or slot.heartbeat != watched.heartbeat:
-            watched.heartbeat, watched.beat_at = slot.heartbeat, now
+            watched.heartbeat, watched.beat_at, watched.stopped = slot.heartbeat, now, False
         overdue = [entry for entry in running if self._ran(entry[1], watched, now) > self._hard] if self._hard else []
         silent = (now - watched.beat_at) / SECOND
         if not overdue and silent <= STALE:
-            watched.stopped = False
             return []
         name = "worker %d (pid %d)" % (number + 1, slot.pid)
         if self._stopped(slot.pid):

@@ -28,7 +28,7 @@ TICK, ALERT_TICK = 2.0, 1.0     # seconds between two ticks while requests run; 
 EVICT_PAUSE = 5.0               # seconds until the next eviction, and
 RETIRE_PAUSE = 5.0              # until the next worker is replaced
 IDLE_TICKS = 10                 # goes on for so many ticks after the last request
-FRESH_KB = 12 << 10             # the most that a fresh worker is taken to need
+FRESH_KB = 12 << 10             # the most that a fresh worker is taken to need before one was seen
 GROWN = 1.25                    # so many times the size of a fresh worker is worth replacing
 
 
@@ -48,7 +48,8 @@ class MemoryBudget:
         self._step = CALM
         self._last = self._evicted = self._replaced = 0
         self._idle = IDLE_TICKS
-        self._fresh_kb = FRESH_KB
+        # The smallest worker that was ever seen; how large a fresh one is, as far as is known.
+        self._least_kb = self._budget_kb
         # Slot -> pid of workers that were told to leave, and of the one that was killed.
         self._retired: Dict[int, int] = {}
         self._killed: Dict[int, int] = {}
@@ -76,7 +77,9 @@ class MemoryBudget:
         limit = self._budget_kb if room is None else min(self._budget_kb, total + room)
         ratio = total / limit if limit > 0 else STEPS[-1]
         before, self._step = self._step, self._climb(ratio)
-        grown = {number: kb for number, kb in sizes.items() if kb >= self._fresh_kb * GROWN}
+        # Until one was replaced, all that are known may have been large when they were first seen.
+        fresh = self._least_kb if self._replaced else min(self._least_kb, FRESH_KB)
+        grown = {number: kb for number, kb in sizes.items() if kb >= fresh * GROWN}
         decisions = self._tell_step(before, total, limit)
         if self._step >= EVICT and (before < EVICT or now - self._evicted >= EVICT_PAUSE * SECOND):
             self._evicted = now
@@ -100,7 +103,7 @@ class MemoryBudget:
                     pids[number] = slot.pid
             except OSError:
                 continue            # it is gone
-        self._fresh_kb = min([self._fresh_kb, *(kb for kb in sizes.values() if kb)])
+        self._least_kb = min([self._least_kb, *(kb for kb in sizes.values() if kb)])
         for told in (self._retired, self._killed):
             for number in [number for number, pid in told.items() if pids.get(number) != pid]:
                 del told[number]
@@ -141,7 +144,7 @@ class MemoryBudget:
         number = max(grown, key=lambda one: grown[one])
         pid = self._board.slot(number).pid
         self._retired[number], self._replaced = pid, now
-        return [Retire(number, pid, "it is the largest worker with %s, and memory is short" % _megabytes(grown[number]))]
+        return [Retire(number, pid, "memory is short, and it has most: %s" % _megabytes(grown[number]))]
 
     def _shed(self, grown: Dict[int, int], total: int, limit: int) -> List[Decision]:
         header = self._board.header
