@@ -85,8 +85,9 @@ class Gate:
 
 def _newer(path: bytes, since: int) -> bool:
     """Whether the file was written or replaced after `since`; the time of its last change of any kind tells,
-    because copies often keep the modification time."""
+    because copies often keep the modification time.  A time to come is of a clock that was wrong, and tells
+    nothing."""
     try:
-        return os.stat(path).st_ctime_ns > since
+        return since < os.stat(path).st_ctime_ns <= time.time_ns() + SECOND
     except OSError:
         return False

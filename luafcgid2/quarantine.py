@@ -97,15 +97,16 @@ class Quarantine:
         """A worker died with this wait status, before its slot is given back; oom: the kernel was short of memory
         (procfs.oom_kills went up).  Not for workers that the master killed on purpose.
 
-        One script in all running threads has a strike.  Of several nobody knows which it was, until one of them
-        is the only one that was there each time.
+        One script in all running threads has a strike.  Of several it is the one on trial; otherwise nobody knows
+        which it was, until one of them is the only one that was there each time.
         """
         scripts = frozenset(script_key(line.script) for line in slot.running)
         if not self._limit or not scripts or not blames_script(status, oom):
             return []
         self._deaths.append((now, scripts))
-        if len(scripts) == 1:
-            return self.strike(min(scripts), "death", now)
+        on_trial = [path for path in scripts if path in self._cases and self._cases[path].level]
+        if len(scripts) == 1 or len(on_trial) == 1:
+            return self.strike(min(on_trial or scripts), "death", now)
         recent = [names for moment, names in self._deaths if moment > now - self._interval]
         always = frozenset.intersection(*recent) - {b""}
         if len(recent) < self._limit or len(always) != 1:

@@ -277,6 +277,15 @@ def test_a_file_that_is_gone_stays_in_quarantine(site):
     assert site.gate.check(b"/no/such/file.lua") == 10
 
 
+def test_a_file_from_a_time_to_come_is_not_taken_for_a_changed_one(site, tmp_path, monkeypatch):
+    path = os.fsencode(tmp_path / "bad.lua")
+    (tmp_path / "bad.lua").write_text("-- bad")
+    monkeypatch.setattr("luafcgid2.gate.time.time_ns", lambda: WALL + SECOND)
+    assert os.stat(path).st_ctime_ns > WALL + 2 * SECOND
+    site.strike(path, times=3)
+    assert site.gate.check(path) == 10 and site.told == []
+
+
 def test_news_of_a_script_that_nobody_knows_is_ignored(site):
     assert site.quarantine.changed(b"/never/heard.lua") == []
 
@@ -350,6 +359,13 @@ def test_of_several_scripts_the_one_that_was_always_there_is_found(site):
     [log] = site.die([PATH, b"/a.lua", b"/b.lua"])
     assert "/srv/www/bad.lua" in log.text
     assert [line.path for line in site.lines] == [PATH]
+
+
+def test_of_several_scripts_the_one_on_trial_is_blamed(site):
+    site.strike(times=3)
+    site.wait(FIRST)
+    [log] = site.die([PATH, b"/a.lua"])
+    assert "/srv/www/bad.lua" in log.text and "again, while on trial" in log.text
 
 
 def test_two_scripts_that_are_always_there_together_are_both_spared(site):
