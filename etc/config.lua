@@ -121,6 +121,37 @@ Entrypoint = "main"
 -- Largest sum of a request's FastCGI parameters (its headers). In bytes.
 -- MaxParamsSize = 262144
 
+---- Supervision
+
+-- A script that runs longer gets a Lua error and its client a 504, and the worker lives; 0: no limit.
+-- A web server waits 60 seconds unless it is told otherwise. In seconds.
+-- RequestTimeout = 0
+
+-- A script that runs longer and cannot be interrupted, as in a blocking C call, costs its worker: that
+-- finishes its other requests and is killed; 0: RequestTimeout and 5 seconds, none without
+-- RequestTimeout. In seconds.
+-- RequestTerminateTimeout = 0
+
+-- A script that times out, overruns its memory or brings a worker down so many times within
+-- QuarantineInterval is answered 503 for a while, and the rest of the site lives; 0: never. Its file
+-- is served again as soon as it is changed, and everything after a reload.
+-- QuarantineStrikes = 3
+
+-- The time over which QuarantineStrikes counts. In seconds.
+-- QuarantineInterval = 60
+
+-- How long the first quarantine lasts. Then one request is tried; when that does harm again, the next
+-- one lasts twice as long. In seconds.
+-- QuarantineTime = 10
+
+-- The longest quarantine. In seconds.
+-- QuarantineMaxTime = 3600
+
+-- Memory of the master and all workers together; empty: no bound. From 80 % of it, or of what the
+-- machine can still give, idle Lua states are closed; from 90 % the largest worker is replaced; from
+-- 100 % new requests are answered 503 until it is below 90 % again.
+-- MemoryBudget = "128M"
+
 ---- Responses
 
 -- Status of an answer that does not set one.

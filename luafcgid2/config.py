@@ -194,6 +194,9 @@ class _Binder:
         if values["lua_total_states"] < values["lua_max_states"]:
             self.warnings.append("LuaTotalStates = %d is below LuaMaxStates = %d: one script cannot have so "
                                  "many" % (values["lua_total_states"], values["lua_max_states"]))
+        if 0 < values["request_terminate_timeout"] < values["request_timeout"]:
+            self.warnings.append("RequestTerminateTimeout = %s is below RequestTimeout = %s, which is used for both" % (
+                show(values["request_terminate_timeout"]), show(values["request_timeout"])))
         script = values["startup_script"]
         if script and not os.path.isfile(script):
             self.warnings.append("StartupScript = %s: there is no such file" % show(script))

@@ -143,6 +143,16 @@ def _whole(option: Option, value: Any, remarks: List[str]) -> int:
     return _number(option, value, remarks)
 
 
+def _size(option: Option, value: Any, remarks: List[str]) -> int:
+    # Bytes, or digits with a unit: "128M", "1.5G", "512 kB"; "" and 0 are none, whatever the minimum is.
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:i?B)?|B)?\s*|", value, re.IGNORECASE)
+        if not match:
+            raise ValueError(option.allowed())
+        value = int(float(match[1] or 0) * _UNITS[(match[2] or "").upper()])
+    return value if value == 0 and value is not False else _whole(option, value, remarks)
+
+
 def _bool(option: Option, value: Any, remarks: List[str]) -> bool:
     if not isinstance(value, bool):
         raise ValueError(option.allowed())
@@ -230,12 +240,14 @@ def _table(option: Option, value: Any, remarks: List[str]) -> Any:
     return value
 
 
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 CHECKS: Dict[str, Callable[[Option, Any, List[str]], Any]] = {
-    "int": _whole, "ms": _whole, "bytes": _whole, "seconds": _number, "bool": _bool, "string": _string,
+    "int": _whole, "ms": _whole, "bytes": _whole, "size": _size, "seconds": _number, "bool": _bool, "string": _string,
     "path": _path, "address": _address, "account": _account, "version": _version, "octal": _octal,
     "strings": _strings, "paths": _paths, "headers": _headers, "table": _table,
 }
 _KIND_WORDS = {
+    "size": "a size in bytes or as a string such as \"128M\" or \"1G\"",
     "int": "a whole number", "ms": "a whole number", "bytes": "a whole number", "seconds": "a number",
     "bool": "true or false, without quotes", "string": "a string on one line",
     "path": "a path as a string, or \"\"", "address": "an address as a string",

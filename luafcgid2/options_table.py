@@ -112,6 +112,35 @@ REQUESTS = (
     dict(name="MaxParamsSize", field="max_params_size", kind="bytes", default=262144, minimum=4096,
          maximum=1 << 26, unit="bytes", doc="Largest sum of a request's FastCGI parameters (its headers)."),
 )
+SUPERVISION = (
+    dict(name="RequestTimeout", field="request_timeout", kind="seconds", default=0, minimum=0, maximum=86400,
+         unit="seconds",
+         doc="A script that runs longer gets a Lua error and its client a 504, and the worker lives; 0: no limit. "
+             "A web server waits 60 seconds unless it is told otherwise."),
+    dict(name="RequestTerminateTimeout", field="request_terminate_timeout", kind="seconds", default=0, minimum=0,
+         maximum=86400, unit="seconds",
+         doc="A script that runs longer and cannot be interrupted, as in a blocking C call, costs its worker: that "
+             "finishes its other requests and is killed; 0: RequestTimeout and 5 seconds, none without "
+             "RequestTimeout."),
+    dict(name="QuarantineStrikes", field="quarantine_strikes", kind="int", default=3, minimum=0, maximum=1000,
+         doc="A script that times out, overruns its memory or brings a worker down so many times within "
+             "QuarantineInterval is answered 503 for a while, and the rest of the site lives; 0: never. Its file is "
+             "served again as soon as it is changed, and everything after a reload."),
+    dict(name="QuarantineInterval", field="quarantine_interval", kind="seconds", default=60, minimum=1, maximum=86400,
+         unit="seconds", doc="The time over which QuarantineStrikes counts."),
+    dict(name="QuarantineTime", field="quarantine_time", kind="seconds", default=10, minimum=1, maximum=86400,
+         unit="seconds",
+         doc="How long the first quarantine lasts. Then one request is tried; when that does harm again, the next "
+             "one lasts twice as long."),
+    dict(name="QuarantineMaxTime", field="quarantine_max_time", kind="seconds", default=3600, minimum=1,
+         maximum=604800, unit="seconds", doc="The longest quarantine."),
+    dict(name="MemoryBudget", field="memory_budget", kind="size", default=0, minimum=16 << 20, maximum=_BIG,
+         example="128M",
+         allowed_text='a size of at least 16 MB as a string, such as "128M" or "1G", or ""',
+         doc="Memory of the master and all workers together; empty: no bound. From 80 % of it, or of what the machine "
+             "can still give, idle Lua states are closed; from 90 % the largest worker is replaced; from 100 % new "
+             "requests are answered 503 until it is below 90 % again."),
+)
 RESPONSES = (
     dict(name="DefaultHttpStatus", field="default_http_status", kind="string", default="200 OK", since=CPP,
          pattern=r"[1-5][0-9][0-9]( [^\x00-\x1f\x7f]*)?",
@@ -188,7 +217,8 @@ SCRIPT_DATA = (
 )
 _GROUPS = (
     ("Processes", PROCESSES), ("Listener", LISTENER), ("Lua states", STATES), ("Scripts", SCRIPTS),
-    ("Requests", REQUESTS), ("Responses", RESPONSES), ("Sessions", SESSIONS), ("Shared", SHARED), ("Log", LOG),
+    ("Requests", REQUESTS), ("Supervision", SUPERVISION), ("Responses", RESPONSES), ("Sessions", SESSIONS),
+    ("Shared", SHARED), ("Log", LOG),
     ("Data for scripts", SCRIPT_DATA),
 )
 # Accepted so that old files start; (name, aliases, who read it, why it does nothing here).

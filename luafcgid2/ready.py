@@ -3,32 +3,45 @@
 From the server to whoever started it: LUAFCGID2_READY_FD in the environment is the number of a pipe's write
 end; `ready\\n` comes out once the first worker accepts connections, or the error's text, then it is closed.  The
 server's command makes the `Announcer`, the master uses it; `luafcgid2ctl start` and `luafcgid2 serve` read the
-other end with `wait_for`.  From the workers to the master: a `BootPipe`.  This module starts no process.
+other end with `wait_for`.  From the workers to the master, as long as they live: a `BootPipe`.  This module starts
+no process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import time
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
+
+from .decisions import Strike
 
 VARIABLE = "LUAFCGID2_READY_FD"
 READY = b"ready\n"
-SERVING, CANNOT = b"1", b"!"    # what a worker writes; CANNOT is followed by text and a zero byte
 MESSAGE_BYTES = 2000            # below PIPE_BUF with room to spare, so that messages of workers do not mix
+# What a worker writes: one byte, or one byte and text up to a zero byte.
+SERVING, CANNOT, STRIKE, CHANGED = b"1", b"!", b"#", b"="
+# A strike's text: the reason's letter, the start of its request as 16 hexadecimal digits, the script.
+_LETTERS = {"timeout": b"t", "memory": b"m", "death": b"d"}
+_STRIKE = re.compile(rb"([tmd])([0-9a-f]{16})(/.*)", re.DOTALL)
 
 
 class BootPipe:
-    """The pipe on which workers tell the master that they serve, or why they cannot.
+    """The pipe on which workers tell the master that they serve, or why they cannot, and what scripts did.
 
-    write_fd: what a worker writes b"1" to when it accepts connections.  fd: what the master polls.
+    write_fd: what a worker writes b"1" to when it accepts connections.  fd: what the master polls.  `strikes`
+    (decisions.Strike) and `changed` (scripts in quarantine whose file is another one now): what `hear` heard; the
+    master takes them out.  Whatever comes out of the pipe that is no message is skipped.
     """
 
     def __init__(self) -> None:
         self.fd, self.write_fd = os.pipe()
         os.set_blocking(self.fd, False)
+        self.strikes: List[Strike] = []
+        self.changed: List[bytes] = []
+        self._begun = b""               # of a message whose end has not come yet
 
     def __enter__(self) -> "BootPipe":
         return self
@@ -48,13 +61,56 @@ class BootPipe:
             data = os.read(self.fd, 65536)
         except BlockingIOError:
             return 0, ""
+        data, self._begun = self._begun + data, b""
         serving, error = 0, b""
         while data:
-            if data.startswith(CANNOT):
-                error, _, data = data[len(CANNOT):].partition(b"\0")
+            kind, text, end = data[:1], b"", b""
+            if kind in (CANNOT, STRIKE, CHANGED):
+                text, end, rest = data[1:].partition(b"\0")
+                if not end and len(text) <= MESSAGE_BYTES:
+                    self._begun = data
+                    break
+                data = rest
+                error = text if kind == CANNOT else error
+                self._note(kind, text)
             else:
-                serving, data = serving + 1, data[len(SERVING):]
+                serving, data = serving + (kind == SERVING), data[1:]
         return serving, error.decode("utf-8", "replace")
+
+    def _note(self, kind: bytes, text: bytes) -> None:
+        strike = _STRIKE.fullmatch(text)
+        if kind == CHANGED:
+            self.changed.append(text)
+        elif kind == STRIKE and strike:
+            reason = next(name for name, letter in _LETTERS.items() if letter == strike[1])
+            self.strikes.append(Strike(strike[3], reason, int(strike[2], 16)))
+
+
+class Reporter:
+    """In a worker: tells the master what scripts did, on a BootPipe's `write_fd`.
+
+    It never waits and never fails: while the master reads nothing and the pipe is full, what is told is lost.
+    Scripts are told by scoreboard.script_key; the caller closes `fd`.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def strike(self, strike: Strike) -> None:
+        """A script timed out, or overran its memory."""
+        self._tell(STRIKE + _LETTERS[strike.reason] + b"%016x" % strike.started + strike.path)
+
+    def changed(self, path: bytes) -> None:
+        """The file of a script in quarantine is another one now."""
+        self._tell(CHANGED + path)
+
+    def _tell(self, message: bytes) -> None:
+        # The descriptor is the same open file in all workers, so it cannot be made non-blocking for one.
+        poll = select.poll()            # of its own, because threads may tell at the same time
+        poll.register(self._fd, select.POLLOUT)
+        if poll.poll(0) and len(message) < MESSAGE_BYTES and b"\0" not in message:
+            with contextlib.suppress(OSError):
+                os.write(self._fd, message + b"\0")
 
 
 class Announcer:

@@ -9,6 +9,7 @@ module does not fork and does not judge the numbers.
 """
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 from typing import Any, Iterator, List, Tuple
@@ -19,19 +20,19 @@ NAME = "luafcgid2-scoreboard"   # of the memory, in /proc/PID/fd
 LAYOUT = 1
 
 # Cells in order.  Times are nanoseconds of the monotonic clock, which all processes share, but `since_*`, which
-# are seconds since 1970; sizes are bytes, but `*_kb`.
+# are seconds since 1970 (nanoseconds in QUARANTINED, to compare with files); sizes are bytes, but `*_kb`.
 HEADER = ("magic", "layout", "generation", "slots", "threads", "used", "since_start", "since_reload", "target",
           "shedding", "quarantine_serial", "restarts", "most_busy", "limit_reached", "queue", "queue_most",
           "queue_limit", "past_requests", "past_errors", "past_timeouts", "past_us", "past_in", "past_out",
           "past_accepted", "past_cpu_us", "reloads", "pss_kb", "budget_kb", "retired")
 WORKER = ("pid", "state", "since_start", "heartbeat", "requests", "busy", "errors", "timeouts", "busy_us",
           "bytes_in", "bytes_out", "accepted", "connections", "threads", "states", "heap_kb", "cpu_us",
-          "evicted", "hung", "slow",
+          "evicted", "hung", "slow", "pss_kb",
           # These are the master's.
           "evict", "rss_kb", "own_kb", "told")
 THREAD = ("state", "serial", "requests", "started", "heap_kb")
 SCRIPT = ("requests", "errors", "busy_us", "most_us", "states", "heap_kb")
-QUARANTINED = ("until", "level", "strikes", "past")
+QUARANTINED = ("until", "level", "strikes", "past", "since")
 # States of a worker and of a thread.
 EMPTY, STARTING, READY, DRAINING = range(4)
 IDLE, RUNNING = range(2)
@@ -137,7 +138,8 @@ class ScriptLine(Line):
 
 
 class QuarantineLine(Line):
-    """A script in quarantine; `until` in nanoseconds, `path` b"" = the line is not in use."""
+    """A script in quarantine; `until` in nanoseconds, `path` b"" = the line is not in use.  Once `until` is past the
+    script is on trial.  `strikes` and `past` count all strikes and all quarantines of the script."""
 
     __slots__ = ()
     FIELDS = QUARANTINED
@@ -156,6 +158,11 @@ class WorkerSlot(Line):
         self.lines = [ThreadLine(cells, at + number * THREAD_WORDS) for number in range(threads)]
         at += threads * THREAD_WORDS
         self.scripts = [ScriptLine(cells, at + number * SCRIPT_WORDS) for number in range(SCRIPTS)]
+
+    @property
+    def running(self) -> List[ThreadLine]:
+        """The lines of the threads that run a request."""
+        return [line for line in self.lines if line.state == RUNNING]
 
     @property
     def latencies(self) -> List[int]:
@@ -178,6 +185,15 @@ class WorkerSlot(Line):
             for name in ("method", "uri", "script", "path"):
                 if hasattr(type(line), name):
                     setattr(line, name, b"")
+
+
+def script_key(path: bytes) -> bytes:
+    """What a script goes by in the scoreboard: its path, or the beginning and a digest of one that is too long."""
+    size = (TEXTS["path"] - 1) * WORD
+    if len(path) <= size:
+        return path
+    digest = b"~" + hashlib.blake2b(path, digest_size=8).hexdigest().encode()
+    return path[:size - len(digest)] + digest
 
 
 def bucket(microseconds: int) -> int:
@@ -273,6 +289,11 @@ class Scoreboard:
             slot = self.slot(number)
             if slot.state != EMPTY:
                 yield number, slot
+
+    @property
+    def busy(self) -> bool:
+        """Whether any worker runs a request."""
+        return any(slot.running for _, slot in self.workers())
 
 
 # What of a worker outlives it, and where it is added.

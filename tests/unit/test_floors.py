@@ -14,14 +14,15 @@ FLOORS = {
     6: "__main__ cli ctl front serve",
     5: "master poller ready signals supervision wiring worker",
     4: "responder",
-    3: "check entry migrate pool reference state",
+    3: "check entry gate hung memory migrate pool quarantine reference state",
     2: "changes client config configtext docroot listener log luaconfig options options_table pidfile popen "
-       "privileges scoreboard script seat sessions sessions.cookie sessions.redis_scripts sessions.redis_shared "
+       "privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
+       "sessions.redis_shared "
        "sessions.redis_store sessions.redis_url sessions.session "
        "sessions.shared sessions.shared_sqlite sessions.shared_store "
        "sessions.sqlite sessions.staging sessions.statements socketfile",
     1: "fcgi runtime",
-    0: "__init__ answer body errors pages params records replies sending",
+    0: "__init__ answer body decisions errors pages params records replies sending",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.

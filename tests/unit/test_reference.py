@@ -34,7 +34,7 @@ def test_every_commented_line_of_the_sample_works_when_it_is_uncommented(tmp_pat
     for option in OPTIONS:
         if option.field:
             wanted = option.default if option.example is None else option.example
-            assert getattr(loaded, option.field) == wanted
+            assert getattr(loaded, option.field) == option.check(wanted)[0]
 
 
 def test_the_sample_has_every_key_that_works_and_none_that_does_not():
