@@ -14,10 +14,14 @@ from .state import LuaState
 
 
 class Entry:
-    """All that is known of one script: its current version and the clones of it."""
+    """All that is known of one script: its current version, the clones of it, and what they have done.
+
+    `gone` is set once the pool has forgotten it.  `requests`, `errors`, `busy` (seconds) and `most` (seconds) count
+    for the status page; two threads at once may lose one.  `heap` is the kilobytes of a clone after a collection.
+    """
 
     __slots__ = ("script", "version", "idle", "total", "used", "next_check", "generation", "failed", "failure",
-                 "refreshing")
+                 "refreshing", "gone", "requests", "errors", "busy", "most", "heap")
 
     def __init__(self, script: Script, version: Version, generation: int) -> None:
         self.script, self.version, self.generation = script, version, generation
@@ -29,6 +33,17 @@ class Entry:
         self.failed: Optional[Version] = None
         self.failure: Optional[Error] = None
         self.refreshing = threading.Lock()
+        self.gone = False
+        self.requests = self.errors = self.heap = 0
+        self.busy = self.most = 0.0
+
+    def count(self, seconds: float, failed: bool) -> None:
+        """One more request was run."""
+        self.requests += 1
+        self.errors += failed
+        self.busy += seconds
+        if seconds > self.most:
+            self.most = seconds
 
 
 class Rules:

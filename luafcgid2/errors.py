@@ -67,16 +67,23 @@ class NoRoom(Error):
     status = 507
 
 
-class ScriptTimeout(Error):
+class ScriptTimeout(ScriptError):
     """The script ran longer than it may."""
 
     status = 504
 
 
-class PoolExhausted(Error):
-    """No Lua state can be had for this request now."""
+class Unavailable(Error):
+    """The request is refused for now: its script is in quarantine, or memory is short.
+
+    `wait` is how many seconds the client shall wait, for Retry-After.
+    """
 
     status = 503
+
+    def __init__(self, message: str, wait: float) -> None:
+        super().__init__(message)
+        self.wait = wait
 
 
 class ControlError(Error):

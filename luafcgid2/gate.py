@@ -30,8 +30,9 @@ class Gate:
         self._cells, self._lines, self._changed, self._clock = board.cells, board.quarantine, changed, clock
         self._serial = -1
         self._lock = threading.Lock()
-        # Key -> (end of the back-off, beginning as seconds since 1970), both in nanoseconds.
-        self._held: Dict[bytes, Tuple[int, int]] = {}
+        # Not empty while something is in quarantine.  Key -> (end of the back-off, beginning as nanoseconds since
+        # 1970).
+        self.held: Dict[bytes, Tuple[int, int]] = {}
         # (key, end) of one quarantine: which thread runs the trial, and whether one went well.
         self._trials: Dict[Tuple[bytes, int], int] = {}
         self._open: Set[Tuple[bytes, int]] = set()
@@ -40,14 +41,14 @@ class Gate:
         """Seconds until the script may be asked for again, 0 = it may run now, and `done` must be called after."""
         if self._cells[QUARANTINE_SERIAL] != self._serial:
             self._read()
-        return self._wait(path) if self._held else 0
+        return self._wait(path) if self.held else 0
 
     def done(self, path: bytes, well: bool) -> None:
         """The script that `check` let through has run in this thread; well: it earned no strike."""
-        if not self._held:
+        if not self.held:
             return
         with self._lock:
-            held = self._held.get(script_key(path))
+            held = self.held.get(script_key(path))
             trial = (script_key(path), held[0] if held else 0)
             # A request that ran before the quarantine began is no trial.
             if self._trials.get(trial) == threading.get_ident():
@@ -63,11 +64,11 @@ class Gate:
             trials = {(name, until) for name, (until, _) in held.items()}
             self._trials = {trial: thread for trial, thread in self._trials.items() if trial in trials}
             self._open &= trials
-            self._held, self._serial = held, serial
+            self.held, self._serial = held, serial
 
     def _wait(self, path: bytes) -> float:
         name = script_key(path)
-        until, since = self._held.get(name, (0, 0))
+        until, since = self.held.get(name, (0, 0))
         trial = (name, until)
         if not until or trial in self._open:
             return 0

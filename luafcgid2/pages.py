@@ -36,8 +36,9 @@ mark { background: #ffd9de; color: inherit; display: inline-block; min-width: 10
 """
 
 
-def render(status: int, message: str, traceback: str, details: bool) -> Tuple[bytes, bytes]:
-    """(head, body) of the page for `status`; `message` and `traceback` are shown only if `details`."""
+def render(status: int, message: str, traceback: str, details: bool, more: bytes = b"") -> Tuple[bytes, bytes]:
+    """(head, body) of the page for `status`; `message` and `traceback` are shown only if `details`; `more` are
+    further header lines."""
     title = REASONS[status]
     if details:
         kind, body = "text/html; charset=utf-8", _page(title, message, traceback)
@@ -45,7 +46,7 @@ def render(status: int, message: str, traceback: str, details: bool) -> Tuple[by
         kind, body = "text/plain; charset=utf-8", SENTENCES[status] + "\n"
     content = body.encode("utf-8", "backslashreplace")
     head = "Status: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (title, kind, len(content))
-    return head.encode("ascii"), content
+    return head.encode("ascii")[:-2] + more + b"\r\n", content
 
 
 def _page(title: str, message: str, traceback: str) -> str:

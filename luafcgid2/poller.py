@@ -101,6 +101,10 @@ class Poller:
         """Make a thread that is blocked in `poll` return."""
         os.write(self._wake_write, b"x")
 
+    def count(self) -> int:
+        """How many connections stay open now."""
+        return len(self._connections)
+
     @property
     def idle(self) -> bool:
         """Whether nothing is ready, so that `poll` is the next thing to do."""

@@ -19,19 +19,20 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Deque, Dict, List, Optional, Tuple
 
 from .entry import Entry, Rules
 from .errors import Error, ScriptError, ScriptNotFound
 from .script import Script, Version
 from .state import LuaState, Services
+from .upkeep import Upkeep, taken
 
 # Seconds that a request waits for another thread to build the version after a flush; a script whose top level
 # asks this very server for something would wait for ever.
 FLUSH_WAIT = 5.0
 
 
-class StatePool:
+class StatePool(Upkeep):
     """See the module's contract.  `generation` is a function that gives the scoreboard's number."""
 
     def __init__(self, services: Services, rules: Rules, generation: Callable[[], int],
@@ -74,10 +75,9 @@ class StatePool:
     def checkin(self, state: LuaState) -> None:
         """Take a state back: kept if its version is current, closed otherwise."""
         if state.pooled:
-            script = state.version.script
+            entry = state.entry
             with self._lock:
-                entry = self._entries.get((script.path, script.root))
-                current = entry is not None and entry.version is state.version
+                current = not entry.gone and entry.version is state.version
                 if current and not state.broken:
                     entry.idle.append(state)
                     return
@@ -90,7 +90,7 @@ class StatePool:
         generation = self._generation()
         version = self._new_version(script)
         state = self._build(version)
-        entry = Entry(script, version, generation)
+        state.entry = entry = Entry(script, version, generation)
         entry.next_check = time.monotonic() + self._rules.keep
         entry.used = next(self._clock)
         state.pooled = self._reserve(entry) is not None
@@ -98,7 +98,7 @@ class StatePool:
             known = self._entries.setdefault((script.path, script.root), entry)
             if known is not entry and state.pooled:
                 # Another thread was first: this state serves one request.
-                state.pooled = False
+                state.entry, state.pooled = known, False
                 self._total -= 1
         if state.pooled and self._rules.states > 1:
             self._short.append(entry)
@@ -107,20 +107,20 @@ class StatePool:
     def _new_version(self, script: Script) -> Version:
         return Version(self._services.engine, script, self._rules.startup, self._rules.checksum)
 
-    def _build(self, version: Version) -> LuaState:
+    def _build(self, version: Version, entry: Optional[Entry] = None) -> LuaState:
         try:
             state = LuaState(self._services, version, next(self._numbers))
         except ScriptError as error:
             raise version.explain(error) from None
-        state.pool = self
+        state.pool, state.entry = self, entry
         return state
 
     def _another(self, entry: Entry) -> LuaState:
         version = self._reserve(entry)
         if version is None:
-            return self._build(entry.version)
+            return self._build(entry.version, entry)
         try:
-            state = self._build(version)
+            state = self._build(version, entry)
         except BaseException:
             with self._lock:
                 self._total -= 1
@@ -154,19 +154,31 @@ class StatePool:
         for entry in sorted(self._entries.values(), key=lambda entry: entry.used):
             if entry is wanting:
                 continue
-            try:
-                state = entry.idle.pop()
-            except IndexError:
-                continue
-            entry.total -= 1
-            if not entry.total:
-                del self._entries[entry.script.path, entry.script.root]
-            return state
+            state = self._take_idle(entry)
+            if state is not None:
+                return state
         return None
+
+    def _take_idle(self, entry: Entry) -> Optional[LuaState]:
+        """Take an idle clone out of the pool, for good; an entry without any is forgotten (called with the lock
+        held; the caller closes the clone, and counts it)."""
+        try:
+            state = entry.idle.pop()
+        except IndexError:
+            return None
+        entry.total -= 1
+        if not entry.total and not entry.gone:
+            self._forget(entry)
+        return state
+
+    def _forget(self, entry: Entry) -> None:
+        """Drop an entry that the pool holds (called with the lock held)."""
+        entry.gone = True
+        del self._entries[entry.script.path, entry.script.root]
 
     def _close_all(self, idle: List[LuaState]) -> None:
         """Close pooled states that no entry holds any more; a checkout may still take one away."""
-        for state in _taken(idle.pop):
+        for state in taken(idle.pop):
             with self._lock:
                 self._total -= 1
             state.close()
@@ -198,7 +210,7 @@ class StatePool:
     def _replace(self, entry: Entry, forced: bool) -> None:
         version = self._new_version(entry.script)
         try:
-            state = self._build(version)
+            state = self._build(version, entry)
         except ScriptNotFound:
             raise
         except Error as error:
@@ -212,7 +224,7 @@ class StatePool:
             old, entry.idle = entry.idle, [state]
             entry.version, entry.failed, entry.failure, entry.total = version, None, None, 1
             self._total += 1
-            if self._entries.get((entry.script.path, entry.script.root)) is not entry:
+            if entry.gone:
                 # Evicted while we built: nobody will ask this entry for a state again.
                 old.append(entry.idle.pop())
         self._close_all(old)
@@ -223,82 +235,12 @@ class StatePool:
 
     def _remove(self, entry: Entry) -> None:
         with self._lock:
-            if self._entries.get((entry.script.path, entry.script.root)) is entry:
-                del self._entries[entry.script.path, entry.script.root]
+            if not entry.gone:
+                self._forget(entry)
             idle, entry.idle = entry.idle, []
         self._close_all(idle)
 
-    def wants_collection(self, state: LuaState) -> None:
-        """The heap of `state` has grown: collect it in `spare_time`."""
-        self._heavy.append(state)
-
-    @property
-    def pending(self) -> bool:
-        """Whether `spare_time` has something to do."""
-        return bool(self._short or self._heavy)
-
-    def spare_time(self) -> None:
-        """Work put off until the response was out: clones that LuaStates promises, garbage collections."""
-        for state in _taken(self._heavy.popleft):
-            script = state.version.script
-            entry = self._entries.get((script.path, script.root))
-            try:
-                entry.idle.remove(state)
-            except (AttributeError, ValueError):
-                continue
-            self._collect(state)
-        for entry in _taken(self._short.popleft):
-            self._make_clones(entry)
-
-    def _collect(self, state: LuaState) -> None:
-        try:
-            state.collect()
-        except Exception as error:
-            # Lua 5.1 to 5.3 raise what a __gc metamethod of the script raises.
-            self._logger.error("%s: %s", state.version.script.path.decode("utf-8", "replace"), error)
-        finally:
-            self.checkin(state)
-
-    def _make_clones(self, entry: Entry) -> None:
-        while (entry.total < self._rules.states and self._total < self._rules.total
-                and self._entries.get((entry.script.path, entry.script.root)) is entry):
-            try:
-                state = self._another(entry)
-            except Error as error:
-                self._logger.warning("cannot make a clone: %s", error)
-                return
-            self.checkin(state)
-            if not state.pooled:
-                return
-
-    def housekeep(self) -> None:
-        """Full collections in idle states that have served since the last one."""
-        for entry in list(self._entries.values()):
-            for _ in range(len(entry.idle)):
-                try:
-                    state = entry.idle.pop(0)
-                except IndexError:
-                    break
-                if state.served:
-                    state.served = 0
-                    self._collect(state)
-                else:
-                    self.checkin(state)
-
-    def counts(self) -> Dict[bytes, int]:
-        """Script path -> number of pooled states, as ThreadData() shows them."""
-        return {entry.script.path: entry.total for entry in list(self._entries.values())}
-
     def close(self) -> None:
         """Close every idle state; Lua's finalizers run."""
-        for entry in list(self._entries.values()):
+        for entry in self.entries:
             self._remove(entry)
-
-
-def _taken(take: Callable[[], Any]) -> Iterator[Any]:
-    """What `take` gives until a queue is empty; other threads may take from it, too."""
-    while True:
-        try:
-            yield take()
-        except IndexError:
-            return

@@ -3,8 +3,9 @@
 In: how many workers and threads there is room for.  Out: numbers and short texts that every process sees at
 once, without a lock: each cell is one aligned 64-bit word with a single writer, so a reader gets the old or the
 new value, never a mixture; a text may be seen half written, and is only ever shown.  The master makes the
-scoreboard before it forks.  It writes the header, the quarantine and the cells of a slot that say so; all other
-cells of a slot are written by the main thread of the worker that owns it.  Nothing is kept on disk.  This
+scoreboard before it forks.  It writes the header, the quarantine and the cells of a slot that say so; of a thread's
+line the thread writes `state`, `started` and `script`; all other cells of a slot are written by the main thread of
+the worker that owns it.  Nothing is kept on disk.  This
 module does not fork and does not judge the numbers.
 """
 from __future__ import annotations
@@ -47,6 +48,7 @@ THREAD_WORDS = 8 + TEXTS["method"] + TEXTS["uri"] + TEXTS["script"]
 SCRIPT_WORDS = 8 + TEXTS["path"]
 QUARANTINE_WORDS = 8 + TEXTS["path"]
 WORKER_WORDS = 32 + BUCKETS
+STATE, STARTED = THREAD.index("state"), THREAD.index("started")
 GENERATION = HEADER.index("generation")
 QUARANTINE_SERIAL = HEADER.index("quarantine_serial")
 SHEDDING = HEADER.index("shedding")

@@ -159,7 +159,7 @@ class Version:
 
         def full(found: re.Match) -> str:
             return next((name for name in names if name.endswith(found[1])), "..." + found[1]) + ":"
-        return ScriptError(_CUT_NAME.sub(full, str(error)), _CUT_NAME.sub(full, error.traceback))
+        return type(error)(_CUT_NAME.sub(full, str(error)), _CUT_NAME.sub(full, error.traceback))
 
     def watch(self, path: bytes) -> None:
         """Reload the script when `path` changes, too."""

@@ -1,13 +1,15 @@
 """What one thread of a worker does now, and what it has done.
 
 In: the thread writes its own seat only.  Out: plain attributes that the worker's main thread reads at its ticks,
-to see what runs for long and to publish the counts.  No locks, no clock of its own.
+to see what runs for long and to publish the counts; and, in the thread's line of the scoreboard, whether it runs a
+request, since when, and which script, so that the master knows it even when this process can tell nothing any
+more.  No locks, no clock of its own.
 """
 from __future__ import annotations
 
 from typing import Any, List, Optional
 
-from .scoreboard import BUCKETS, bucket
+from .scoreboard import BUCKETS, IDLE, RUNNING, STARTED, STATE, bucket, script_key
 
 # Most requests take less than 4 ms: their bucket is looked up.
 SHORT = bytes(bucket(microseconds) for microseconds in range(4096))
@@ -19,22 +21,42 @@ class Seat:
     `serial` moves whenever the thread begins something; `serving` is whether it is at it, `polling` whether it
     sleeps until there is something (only then may the main thread sleep, too).  `started` is when the request
     under way began (monotonic seconds), `params` its PARAMS, `state` the Lua state that runs it, or None.
+
+    line: the thread's ThreadLine, or None for a thread that nobody watches.
     """
 
     __slots__ = ("number", "serial", "serving", "polling", "requests", "errors", "busy", "bytes_in", "bytes_out",
-                 "accepted", "latencies", "started", "params", "state")
+                 "accepted", "latencies", "started", "params", "state", "entry", "_line", "_cells", "_base", "_script")
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, number: int, line: Optional[Any] = None) -> None:
+        self.number, self._line, self._script = number, line, b""
+        # Around the line's properties: this is written twice a request.
+        self._cells, self._base = (line.cells, line.base) if line else ([0] * 8, 0)
         self.serial = self.requests = self.errors = self.bytes_in = self.bytes_out = self.accepted = 0
         self.busy = self.started = 0.0
         self.serving = self.polling = False
         self.latencies: List[int] = [0] * BUCKETS
         self.params: bytes = b""
         self.state: Optional[Any] = None
+        # The pool's Entry of the script that runs.
+        self.entry: Optional[Any] = None
 
-    def count(self, seconds: float, size: int) -> None:
-        """One more request is answered, in `seconds`, with `size` bytes."""
+    def begin(self, now: float, params: bytes) -> None:
+        """A request is run from `now` on (monotonic seconds)."""
+        self.started, self.params, self.entry = now, params, None
+        self._cells[self._base + STARTED] = int(now * 1e9)
+        self._cells[self._base + STATE] = RUNNING
+
+    def show_script(self, path: bytes) -> None:
+        """Which script it is."""
+        if path is not self._script:
+            self._script = path
+            if self._line:
+                self._line.script = script_key(path)
+
+    def end(self, seconds: float, size: int) -> None:
+        """The request is answered, after `seconds`, with `size` bytes."""
+        self._cells[self._base + STATE] = IDLE
         self.requests += 1
         self.busy += seconds
         self.bytes_out += size

@@ -94,10 +94,12 @@ class LuaState:
     fails.  Used in `with` by the pool's checkout: leaving it gives the state back.
     """
 
-    __slots__ = ("version", "pool", "pooled", "broken", "served", "_runtime", "_host", "_handle", "_collect")
+    __slots__ = ("version", "pool", "entry", "pooled", "broken", "served", "_runtime", "_host", "_handle", "_collect")
 
     def __init__(self, services: Services, version: Version, number: int) -> None:
-        self.version, self.pool, self.pooled, self.broken, self.served = version, None, False, False, 0
+        self.version, self.pooled, self.broken, self.served = version, False, False, 0
+        # Set by the pool.
+        self.pool = self.entry = None
         self._host = Host(version, services.logger)
         code, startup = version.code(), version.startup()
         self._runtime = services.engine.new_runtime()
@@ -153,9 +155,9 @@ class LuaState:
             raise ScriptError(text(result[1]), text(result[2]))
         return result
 
-    def collect(self) -> None:
-        """A full garbage collection; only between requests."""
-        self._collect()
+    def collect(self) -> int:
+        """A full garbage collection; only between requests.  The kilobytes that are in use after it."""
+        return int(self._collect())
 
     def close(self) -> None:
         """Close the runtime: Lua's finalizers run now."""

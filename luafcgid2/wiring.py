@@ -14,6 +14,8 @@ from typing import Any, Callable, Dict, Optional
 from .fcgi import Limits, Server
 from .pool import Rules, StatePool
 from .popen import Popens
+from .gate import Gate
+from .ready import Reporter
 from .replies import Answer
 from .responder import Responder
 from .runtime import Engine
@@ -88,12 +90,18 @@ def make_pool(config: Any, engine: Engine, scoreboard: Any, sessions: SessionSer
     return pool
 
 
-def make_responder(config: Any, pool: StatePool, scoreboard: Any, logger: logging.Logger) -> Responder:
-    """The responder with its path rules."""
+def make_responder(config: Any, pool: StatePool, scoreboard: Any, logger: logging.Logger,
+                   reporter: Optional[Reporter] = None) -> Responder:
+    """The responder with its path rules; `reporter` tells the master what scripts did."""
     resolver = Resolver(tuple(config.script_roots), tuple(config.script_extensions),
                         config.min_file_info_time / 1000)
-    return Responder(pool, resolver, generation_of(scoreboard), logger, config.show_errors,
-                     config.elapsed_time_header)
+    gate = Gate(scoreboard, reporter.changed if reporter else _nobody)
+    return Responder(pool, resolver, scoreboard, gate, logger, config.show_errors, config.elapsed_time_header,
+                     reporter.strike if reporter else _nobody)
+
+
+def _nobody(_said: Any) -> None:
+    """Where there is no master to tell."""
 
 
 def make_server(config: Any, respond: Callable[..., Answer], logger: logging.Logger) -> Server:

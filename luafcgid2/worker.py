@@ -26,8 +26,10 @@ import setproctitle
 
 from . import log
 from .errors import BootError, Error
+from .monitor import Monitor
 from .poller import Poller
 from .popen import Popens
+from .ready import Reporter
 from .scoreboard import DRAINING, READY
 from .seat import Seat
 from .wiring import make_pool, make_responder, make_server, make_sessions, make_shared
@@ -56,7 +58,7 @@ class Worker:
         self._index, self._config, self._engine, self._scoreboard = index, config, engine, scoreboard
         self._listener, self._master_pipe, self._logger, self._ready_fd = listener, master_pipe, logger, ready_fd
         self._slot = scoreboard.slot(index)
-        self._seats = [Seat(number) for number in range(config.worker_threads)]
+        self._seats = [Seat(number, self._slot.lines[number]) for number in range(config.worker_threads)]
         # The seat of the thread that leads; None while an appointed one has not sat down yet.
         self._leader: Optional[Seat] = None
         self._baton: SimpleQueue = SimpleQueue()
@@ -87,10 +89,13 @@ class Worker:
         self._popens = Popens()
         self._pool = make_pool(config, self._engine, scoreboard, self._sessions, self._logger, self._popens,
                                self._shared)
-        self._responder = make_responder(config, self._pool, scoreboard, self._logger)
+        reporter = Reporter(self._ready_fd) if self._ready_fd is not None else None
+        self._responder = make_responder(config, self._pool, scoreboard, self._logger, reporter)
         self._server = make_server(config, self._responder.respond, self._logger)
         self._poller = Poller(self._listener, self._server, config.max_connections, config.read_timeout,
                               self._logger)
+        self._monitor = Monitor(self._slot, self._seats, self._pool, self._logger, config.request_timeout,
+                                measured=bool(config.memory_budget), connections=self._poller.count)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         for seat in self._seats:
@@ -103,7 +108,6 @@ class Worker:
         self._show(b"")
         if self._ready_fd is not None:
             os.write(self._ready_fd, b"1")
-            os.close(self._ready_fd)
         if self._index == 0:
             # After the privileges are dropped, or the file would belong to root.
             # By a service of its own: the check closes its store, and threads that serve may be using ours.
@@ -191,8 +195,7 @@ class Worker:
 
     def _look(self, serial: int, quiet: int) -> Tuple[int, int]:
         """One look at the threads: (the leader's serial, ticks without work)."""
-        self._slot.requests = sum(seat.requests for seat in self._seats)
-        self._slot.busy = sum(seat.serving for seat in self._seats)
+        self._monitor.tick()
         self._alert = max(0, self._alert - 1)
         leader = self._leader
         if leader is None:
@@ -218,6 +221,7 @@ class Worker:
         """Nothing to do for a while: clean up, say in the process title what was served last."""
         self._pool.housekeep()
         self._popens.reap()
+        self._monitor.rest()
         while self._sessions.sweep() or self._shared.sweep():
             leader = self._leader
             if leader is None or leader.serving:
@@ -261,6 +265,7 @@ class Worker:
             # A thread may be between taking an event and marking itself as serving, so one look is not enough.
             empty = empty + 1 if not left else 0
             if empty > 1:
+                self._monitor.rest()
                 self._pool.close()
                 return 0
             if poll.poll(DRAIN_TICK * 1000) and self._signalled() is False:

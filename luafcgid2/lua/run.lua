@@ -97,6 +97,7 @@ end
 function run.collect()
   pcall(collectgarbage)
   settle()
+  return baseline
 end
 
 return run

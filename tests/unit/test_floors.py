@@ -12,9 +12,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PACKAGE = os.path.join(ROOT, "luafcgid2")
 FLOORS = {
     6: "__main__ cli ctl front serve",
-    5: "master poller ready signals supervision wiring worker",
+    5: "master monitor poller ready signals supervision wiring worker",
     4: "responder",
-    3: "check entry gate hung memory migrate pool quarantine reference state",
+    3: "check entry gate hung memory migrate pool quarantine reference state upkeep",
     2: "changes client config configtext docroot listener log luaconfig options options_table pidfile popen "
        "privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
        "sessions.redis_shared "
@@ -28,8 +28,8 @@ FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.spl
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
 SIDEWAYS = {
     "__main__": "cli", "cli": "serve", "serve": "front",
-    "master": "ready signals supervision worker", "worker": "poller wiring",
-    "pool": "entry state", "entry": "state",
+    "master": "ready signals supervision worker", "worker": "monitor poller ready wiring",
+    "pool": "entry state upkeep", "upkeep": "entry state", "entry": "state",
     "config": "configtext luaconfig options", "configtext": "options", "luaconfig": "options",
     "options": "options_table",
     "listener": "privileges socketfile", "log": "privileges", "pidfile": "privileges",
@@ -44,7 +44,7 @@ SIDEWAYS = {
     "sessions.redis_shared": "sessions.redis_scripts sessions.shared_store",
     "sessions.redis_scripts": "sessions sessions.shared_store", "sessions": "sessions.shared_store",
     "answer": "errors records", "body": "errors", "params": "errors", "records": "errors",
-    "replies": "records",
+    "replies": "records", "wiring": "ready",
 }
 DOORS = {
     "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "ctl"}, "setproctitle": {"master", "worker"},

@@ -1,0 +1,141 @@
+"""What the main thread of a worker does at its ticks: it publishes what the threads did, and keeps their limits.
+
+In: the seats, the pool, the poller, the worker's slot.  Out: the slot's cells; errors raised in Lua states that run
+too long; idle states closed when the master asks for memory.  worker.py calls `tick` while there is work, `rest`
+once there is none, and at the end.  Nothing of it is on the way of a request: what takes a microsecond there
+is looked up here, for the few requests that run long.
+"""
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from . import log, procfs
+from .errors import ProtocolError
+from .params import decode
+from .runtime import text
+from .scoreboard import SCRIPTS, script_key
+from .seat import Seat
+
+SLOW_TICK = 0.25                # seconds between two looks at what changes slowly: latencies, scripts, memory
+MEMORY_TICK = 2.0               # seconds between two measurements of this process, which take a millisecond
+
+
+class Monitor:
+    """See the module's contract.
+
+    timeout: RequestTimeout, slow: SlowLogTime, in seconds, 0 = none; measured: whether somebody wants to know the
+    size of this process; connections: gives the number of open ones; access: the access log, or None.
+    """
+
+    def __init__(self, slot: Any, seats: List[Seat], pool: Any, logger: logging.Logger, timeout: float = 0,
+                 slow: float = 0, measured: bool = False, connections: Callable[[], int] = int,
+                 access: Optional[Any] = None) -> None:
+        self._slot, self._seats, self._pool, self._logger = slot, seats, pool, logger
+        self._timeout, self._slow, self._measured = timeout, slow, measured
+        self._connections, self._access = connections, access
+        self._evictions = slot.evict
+        self._next_slow = self._next_measured = 0.0
+        # By thread: the start of the request that is described in its line, logged as slow, told to end.
+        self._shown: Dict[int, float] = {}
+        self._logged: Dict[int, float] = {}
+        self._ended: Dict[int, float] = {}
+
+    def tick(self) -> None:
+        """The threads are at work."""
+        now, slot = time.monotonic(), self._slot
+        slot.heartbeat = int(now * 1e9)
+        slot.requests = sum(seat.requests for seat in self._seats)
+        slot.busy = sum(seat.serving for seat in self._seats)
+        for seat in self._seats:
+            started = seat.started
+            if seat.serving and seat.state is not None and now - started > 0:
+                self._attend(seat, started, now - started)
+        if now >= self._next_slow:
+            self._next_slow = now + SLOW_TICK
+            self._publish(now)
+        if slot.evict != self._evictions:
+            self._evictions = slot.evict
+            slot.evicted += self._pool.evict()
+
+    def rest(self) -> None:
+        """All is answered."""
+        self.tick()
+        self._publish(time.monotonic())
+
+    def _publish(self, now: float) -> None:
+        slot, seats = self._slot, self._seats
+        slot.errors = sum(seat.errors for seat in seats)
+        slot.busy_us = int(sum(seat.busy for seat in seats) * 1e6)
+        slot.bytes_in = sum(seat.bytes_in for seat in seats)
+        slot.bytes_out = sum(seat.bytes_out for seat in seats)
+        slot.accepted = sum(seat.accepted for seat in seats)
+        slot.cpu_us = int(time.process_time() * 1e6)
+        slot.connections = self._connections()
+        slot.latencies = [sum(counts) for counts in zip(*(seat.latencies for seat in seats))]
+        for seat, line in zip(seats, slot.lines):
+            line.serial, line.requests = seat.serial, seat.requests
+        self._publish_scripts()
+        if self._access is not None:
+            self._access.flush()
+        if self._measured and now >= self._next_measured:
+            self._next_measured = now + MEMORY_TICK
+            slot.pss_kb = procfs.pss_kb("self") or 0
+
+    def _publish_scripts(self) -> None:
+        entries = self._pool.entries
+        self._slot.states = self._pool.total
+        self._slot.heap_kb = sum(entry.heap * entry.total for entry in entries)
+        entries.sort(key=lambda entry: entry.busy, reverse=True)
+        for line, entry in zip(self._slot.scripts, entries[:SCRIPTS]):
+            path = script_key(entry.script.path)
+            if line.path != path:
+                line.path = path
+            line.requests, line.errors = entry.requests, entry.errors
+            line.busy_us, line.most_us = int(entry.busy * 1e6), int(entry.most * 1e6)
+            line.states, line.heap_kb = entry.total, entry.heap * entry.total
+        for line in self._slot.scripts[len(entries):]:
+            if line.path:
+                line.clear()
+                line.path = b""
+
+    def _attend(self, seat: Seat, started: float, seconds: float) -> None:
+        """A request that has run for a tick at least."""
+        number = seat.number
+        if self._shown.get(number) != started:
+            self._shown[number] = started
+            line = self._slot.lines[number]
+            line.method, line.uri = _request(seat.params)
+        if self._slow and seconds >= self._slow and self._logged.get(number) != started:
+            self._logged[number] = started
+            self._slot.slow += 1
+            self._log_slow(seat, started, seconds)
+        if self._timeout and seconds >= self._timeout:
+            self._end(seat, started, seconds)
+
+    def _log_slow(self, seat: Seat, started: float, seconds: float) -> None:
+        state = seat.state
+        if state is None or seat.started != started:
+            return
+        trace = state.traceback()
+        _method, uri = _request(seat.params)
+        log.slow(self._logger, text(state.version.script.path), text(uri), seconds, trace or "(no traceback)")
+
+    def _end(self, seat: Seat, started: float, seconds: float) -> None:
+        state = seat.state
+        if state is None or seat.started != started:
+            return
+        if self._ended.get(seat.number) != started:
+            self._ended[seat.number] = started
+            self._slot.timeouts += 1
+        state.interrupt("the request ran for %.1f s: RequestTimeout is %g s" % (seconds, self._timeout))
+
+
+def _request(params: bytes) -> Tuple[bytes, bytes]:
+    """(method, URI) of a request."""
+    try:
+        values = decode(params)
+    except ProtocolError:
+        return b"", b""
+    return values.get(b"REQUEST_METHOD", b""), values.get(b"REQUEST_URI", values.get(b"SCRIPT_NAME", b""))
