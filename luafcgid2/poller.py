@@ -81,6 +81,9 @@ class Poller:
         self._ready: Deque[Tuple[int, int]] = deque()
         self._connections: Dict[int, Watched] = {}
         self._waiting: Set[Watched] = set()
+        # How many connections to take at a time: an accept that finds nothing costs as much as one that does, so
+        # it is as many as there were lately; the listener tells again if there are more.
+        self._burst = 1
         self._refused = 0.0
         self.paused_until = 0.0
         self.accepting = False
@@ -169,11 +172,12 @@ class Poller:
             self._waiting.discard(connection)
 
     def _accept(self, seat: Seat, leading: Callable[[], bool]) -> None:
-        for _ in range(ACCEPT_BURST):
+        for taken in range(self._burst):
             try:
                 # accept() itself looks up enums and the family each time, which costs more than the call.
                 fd, _peer = self._listener._accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                self._burst = taken or 1
                 return
             except OSError as error:
                 self._accept_failed(error)
@@ -185,6 +189,7 @@ class Poller:
             self._welcome(SocketType(self._family, self._type, 0, fd), seat)
             if not leading() or not self.accepting:
                 return
+        self._burst = min(2 * self._burst, ACCEPT_BURST)
 
     def _welcome(self, sock: socket.socket, seat: Seat) -> None:
         """Serve a new connection; watch it if it stays."""
