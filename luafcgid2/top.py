@@ -6,9 +6,10 @@ reads shared memory and asks no worker.
 """
 from __future__ import annotations
 
+import os
 import sys
 import time
-from typing import Any, Callable, Dict, Iterable, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from .errors import ControlError
 from .units import count, duration, short_time, size
@@ -34,7 +35,7 @@ def run(find: Callable[[], int], config: Any, interval: float, once: bool) -> No
         console.print(screen(look(find(), config), before))
         return
     try:
-        with live.Live(screen(before, None), console=console, screen=True, auto_refresh=False) as shown:
+        with live.Live(screen(before, None, console.height), console=console, screen=True, auto_refresh=False) as shown:
             while True:
                 time.sleep(interval)
                 found = look(find(), config)
@@ -57,15 +58,15 @@ def screen(found: Dict[str, Any], before: Optional[Dict[str, Any]], height: int 
         # Head, the tables' own lines, and one line a worker: what is left is for requests.
         room = height - 17 - len(found["workers"]) - len(scripts)
         running = running[:max(3, room)]
-    parts = [_head(found, before), "", _workers(found), "", _running(running, found), "", _scripts(scripts)]
-    return Group(*parts)
+    return Group(_head(found, before, HELP if height else ""), "", _workers(found), "", _running(running, found),
+                 "", _scripts(scripts))
 
 
-def _head(found: Dict[str, Any], before: Optional[Dict[str, Any]]) -> Any:
+def _head(found: Dict[str, Any], before: Optional[Dict[str, Any]], words: str) -> Any:
     from rich.text import Text
     latency = found["latency"]
     text = Text.assemble(("luafcgid2 ", "bold blue"), found["version"], "  up ",
-                         (duration(found["start since"]), "bold"), "  ", _mood(found), ("   " + HELP, "dim"), "\n")
+                         (duration(found["start since"]), "bold"), "  ", _mood(found), ("   " + words, "dim"), "\n")
     rows = (
         (("requests/s", rate(found, before, "requests")), ("errors/s", rate(found, before, "errors")),
          ("busy", f"{found['active processes']} of {found['total processes']}"),
@@ -75,9 +76,9 @@ def _head(found: Dict[str, Any], before: Optional[Dict[str, Any]]) -> Any:
     )
     for row in rows:
         text.append("\n")
-        for name, words in row:
+        for name, figure in row:
             text.append(f"{name} ", "dim")
-            text.append(words.ljust(22 - len(name)), "bold")
+            text.append(figure.ljust(22 - len(name)), "bold")
     text.append("\nmemory ", "dim")
     text.append(memory_words(found["memory"]))
     for entry in found["quarantine"]:
@@ -107,10 +108,11 @@ def rate(found: Dict[str, Any], before: Optional[Dict[str, Any]], key: str) -> s
 def _table(*heads: str) -> Any:
     """A table without frames; `#` opens the head of a column of numbers, `*` that of one that takes the rest."""
     from rich.table import Table
+    from rich.text import Text
     table = Table(box=None, expand=True, pad_edge=False, header_style="bold dim")
     for head in heads:
-        table.add_column(head.lstrip("#*"), justify="right" if head[0] == "#" else "left", no_wrap=True,
-                         overflow="ellipsis", ratio=1 if head[0] == "*" else None)
+        table.add_column(Text(head.lstrip("#*")), justify="right" if head[:1] == "#" else "left",
+                         no_wrap=True, overflow="ellipsis", ratio=1 if head[:1] == "*" else None)
     return table
 
 
@@ -147,11 +149,16 @@ def _running(entries: Iterable[Dict[str, Any]], found: Dict[str, Any]) -> Any:
     return table
 
 
-def _scripts(entries: Iterable[Dict[str, Any]]) -> Any:
+def _scripts(entries: List[Dict[str, Any]]) -> Any:
     from rich.text import Text
-    table = _table("*SCRIPT", "#REQUESTS", "#MEAN", "#LONGEST", "#ERRORS", "#STATES", "#HEAP")
-    for entry in entries:
-        table.add_row(Text(entry["script"]), count(entry["requests"]), short_time(entry["mean ms"]),
+    if not entries:
+        return ""
+    # The folder that all are in would leave no room for their names.
+    paths = [entry["script"] for entry in entries]
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+    table = _table("*SCRIPT in " + folder, "#REQUESTS", "#MEAN", "#LONGEST", "#ERRORS", "#STATES", "#HEAP")
+    for entry, path in zip(entries, paths):
+        table.add_row(Text(os.path.relpath(path, folder)), count(entry["requests"]), short_time(entry["mean ms"]),
                       short_time(entry["max ms"]),
                       Text(count(entry["errors"]), "red" if entry["errors"] else ""),
                       str(entry["lua states"]), size(entry["lua heap kb"]))

@@ -49,12 +49,12 @@ def summary_lines(found: Dict[str, Any]) -> List[Tuple[str, str]]:
         ("uptime", f"{duration(found['start since'])}, generation {found['generation']}"),
         ("workers", f"{found['total workers']}, {count(found['restarts'])} restarted"),
         ("threads", f"{found['active processes']} of {found['total processes']} busy, "
-                    f"at most {found['max active processes']} so far"),
+                    f"{found['max active processes']} at most so far"),
         ("requests", f"{count(found['requests'])}, {count(found['errors'])} errors "
                      f"({share(found['errors'], found['requests'])}), {count(found['timeouts'])} timed out"),
         ("latency", f"p50 {short_time(latency['p50 ms'])}, p95 {short_time(latency['p95 ms'])}, "
                     f"p99 {short_time(latency['p99 ms'])}"),
-        ("waiting", f"{found['listen queue']} connections, at most {found['max listen queue']} so far"),
+        ("waiting", f"{found['listen queue']} connections, {found['max listen queue']} at most so far"),
         ("memory", memory_words(memory)),
         ("Lua", f"{count(found['lua states']['total'])} states, {size(memory['lua heap kb'])}"),
     ]

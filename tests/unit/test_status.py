@@ -146,7 +146,8 @@ class TestPage:
 
     def test_hostile_texts_make_no_element_and_are_shown(self):
         calm, attacked = Page(body(b"full")), Page(body(b"full", hostile()))
-        assert [attacked.tags.count(tag) for tag in ("script", "b")] == [calm.tags.count(tag) for tag in ("script", "b")]
+        for tag in ("script", "b"):
+            assert attacked.tags.count(tag) == calm.tags.count(tag)
         assert "<script>alert(1)</script>" in attacked.text
         assert "/srv/www/<b>&\"\\\\n.lua" in attacked.text
 
