@@ -48,8 +48,8 @@ const rate = number => digits(number, number < 10 ? 1 : 0);
 const time = ms => ms === null || ms === undefined ? "\u2013"
   : ms >= 1000 ? digits(ms / 1000, 1) + " s" : digits(ms, ms < 1 ? 2 : ms < 10 ? 1 : 0) + " ms";
 
-// The chart is as long as what is known, from half a minute up.
-const span = () => Math.min(KEPT_S, Math.max(30, points[points.length - 1].at - points[0].at));
+// The chart is as long as what is known, from ten seconds up.
+const span = () => Math.min(KEPT_S, Math.max(10, points[points.length - 1].at - points[0].at));
 
 // A line is broken where there is no value, and where the page was hidden for a while.
 function line(key, y) {

@@ -141,8 +141,8 @@ def _running(found: Dict[str, Any], full: bool) -> str:
             _number(short_time(milliseconds) if running else "idle",
                     "soft" if not running else "warn" if milliseconds > LONG_MS else ""),
             '<td class="text"><span class="method">%s</span> %s</td>' % (
-                html.escape(entry["request method"]), _path(entry["request uri"])),
-            '<td class="text soft wide">%s</td>' % _path(entry["script"]),
+                html.escape(entry["request method"]), _path(entry["request uri"])) if running else "<td></td>",
+            '<td class="text soft wide">%s</td>' % (_path(entry["script"]) if running else ""),
             _number("%d / %d" % (entry["pid"], entry["thread"]), "wide"), _number(count(entry["requests"]), "wide"),
             _number(size(entry["last request memory"] / 1024), "wide")])
     heads = ("#For", "Request", "Script", "#Pid / thread", "#Served", "#Lua heap")
