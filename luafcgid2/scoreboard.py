@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from typing import Any, Iterator, Tuple
+from typing import Any, Iterator, List, Tuple
 
 WORD = 8                        # bytes of one cell
 MAGIC = 0x3262643264696766      # a reader from outside knows by it what it has opened

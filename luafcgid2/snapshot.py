@@ -14,6 +14,7 @@ from . import __version__
 from .scoreboard import DRAINING, READY, RUNNING, STARTING, bucket_top
 
 STATES = {STARTING: "Starting", READY: "Ready", DRAINING: "Draining"}
+DESCRIBED_US = 20000            # until then, method and URI may still be those of the request before
 # What can be listed at length; the status page leaves these out unless it is asked for `full`.
 LISTS = ("workers", "processes", "scripts", "latency buckets")
 
@@ -159,6 +160,7 @@ def _worker(number: int, slot: Any, clock: _Clock) -> Dict[str, Any]:
         "lua states": slot.states,
         "evicted states": slot.evicted,
         "lua heap kb": slot.heap_kb,
+        "pss kb": slot.pss_kb,
         "rss kb": slot.rss_kb,
         "own kb": slot.own_kb,
     }
@@ -168,22 +170,25 @@ def _threads(number: int, slot: Any, clock: _Clock) -> Iterable[Dict[str, Any]]:
     """php-fpm's entries of ?full.  Ours know no user, no length and no CPU time of one request."""
     if slot.state == STARTING:
         return
+    # A Lua state of each script: what is known of a thread's memory is that of the script that it ran last.
+    heaps = {line.path: line.heap_kb // max(1, line.states) for line in slot.scripts if line.path}
     for thread, line in enumerate(slot.lines[:slot.threads or None]):
         running = line.state == RUNNING
+        lasts = clock.us_since(line.started) if running else 0
         yield {
             "pid": slot.pid,
             "state": "Running" if running else "Idle",
             "start time": slot.since_start,
             "start since": clock.s_since(slot.since_start),
             "requests": line.requests,
-            "request duration": clock.us_since(line.started) if running else 0,
-            "request method": running and shown(line.method) or "-",
-            "request uri": running and shown(line.uri) or "-",
+            "request duration": lasts,
+            "request method": lasts >= DESCRIBED_US and shown(line.method) or "-",
+            "request uri": lasts >= DESCRIBED_US and shown(line.uri) or "-",
             "content length": 0,
             "user": "-",
             "script": running and shown(line.script) or "-",
             "last request cpu": 0.0,
-            "last request memory": line.heap_kb * 1024,
+            "last request memory": (line.heap_kb or heaps.get(line.script, 0)) * 1024,
             "worker": number,
             "thread": thread,
         }

@@ -120,6 +120,7 @@ def _workers(found: Dict[str, Any]) -> Any:
     from rich.text import Text
     table = _table("PID", "STATE", "*THREADS", "#REQUESTS", "#ERRORS", "#STATES", "#HEAP", "#MEMORY", "#UP")
     for worker in found["workers"]:
+        memory = worker["pss kb"] or worker["rss kb"]
         lamps = Text()
         for entry in found["processes"]:
             if entry["worker"] == worker["worker"]:
@@ -127,7 +128,7 @@ def _workers(found: Dict[str, Any]) -> Any:
         table.add_row(
             str(worker["pid"]), worker["state"], lamps, count(worker["requests"]), count(worker["errors"]),
             str(worker["lua states"]), size(worker["lua heap kb"]),
-            size(worker["rss kb"]) if worker["rss kb"] else "-", duration(worker["start since"]))
+            size(memory) if memory else "-", duration(worker["start since"]))
     return table
 
 

@@ -103,7 +103,7 @@ def _workers(found: Dict[str, Any]) -> str:
     for worker in found["workers"]:
         lamps = "".join(_lamp(entry) for entry in found["processes"] if entry["worker"] == worker["worker"])
         busy, threads = worker["busy"], worker["threads"]
-        memory = size(worker["rss kb"]) if worker["rss kb"] else "&ndash;"
+        memory = worker["pss kb"] or worker["rss kb"]
         rows.append([
             "<td>%d</td>" % worker["pid"],
             '<td><span class="state %s">%s</span></td>' % (worker["state"].lower(), worker["state"]),
@@ -111,7 +111,7 @@ def _workers(found: Dict[str, Any]) -> str:
             _number(count(worker["requests"])),
             _number(count(worker["errors"]), "wide bad" if worker["errors"] else "wide"),
             _number(count(worker["lua states"]), "wide"), _number(size(worker["lua heap kb"]), "wide"),
-            _number(memory), _number(duration(worker["start since"]), "wide")])
+            _number(size(memory) if memory else "&ndash;"), _number(duration(worker["start since"]), "wide")])
     heads = ("Pid", "State", "Threads busy", "#Requests", "#Errors", "#Lua states", "#Lua heap", "#Memory", "#Up")
     return _table("Workers", heads, rows, "No worker runs.", wide=(4, 5, 6, 8))
 

@@ -72,6 +72,19 @@ def test_a_running_request_is_told_with_its_microseconds():
     assert entry["last request memory"] == 64 * 1024
 
 
+def test_a_request_that_has_just_begun_does_not_show_the_address_of_the_one_before():
+    board = filled()
+    board.slot(0).lines[1].started = NOW_NS - 1_000_000
+    entry = snapshot(board)["processes"][1]
+    assert (entry["state"], entry["request uri"], entry["script"]) == ("Running", "-", "/srv/www/slow.lua")
+
+
+def test_the_memory_of_a_request_is_that_of_a_state_of_its_script_where_nothing_better_is_known():
+    board = filled()
+    board.slot(0).lines[1].heap_kb = 0
+    assert snapshot(board)["processes"][1]["last request memory"] == 150 * 1024
+
+
 def test_an_idle_thread_does_not_show_what_it_ran_before():
     entry = snapshot()["processes"][0]
     assert (entry["state"], entry["request uri"], entry["request duration"]) == ("Idle", "-", 0)
