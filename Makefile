@@ -18,8 +18,8 @@ SYSCONFDIR ?= /etc
 LOCALSTATEDIR ?= /var
 EXTRAS ?= redis
 
-TEST_PACKAGES = curl iproute2 lighttpd lua-cjson lua-filesystem lua-lpeg lua-socket nginx procps redis-server \
-	openssl spawn-fcgi strace wrk
+TEST_PACKAGES = chromium chromium-driver curl iproute2 lighttpd lua-cjson lua-filesystem lua-lpeg lua-socket nginx \
+	openssl procps redis-server spawn-fcgi strace wrk
 BENCH_PACKAGES = gcc libc6-dev libfcgi-dev nginx php-fpm procps redis-server wrk
 
 # One stamp per Python: another PYTHON makes the virtualenv anew, and so all that is in it.

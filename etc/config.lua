@@ -228,6 +228,18 @@ LogFilePath = "/var/log/luafcgid2/luafcgid2.log"
 -- The least level that is logged. One of "debug", "info", "warning", "error", "critical".
 -- LogLevel = "info"
 
+---- Status
+
+-- The SCRIPT_NAME of the status page; empty: none. It shows what visitors ask for: let the web server
+-- refuse it to others.
+-- StatusPath = "/luafcgid2-status"
+
+-- The SCRIPT_NAME of a page that says PingResponse, for a monitor; empty: none.
+-- PingPath = "/luafcgid2-ping"
+
+-- What PingPath says.
+-- PingResponse = "pong"
+
 ---- Data for scripts
 
 -- Your own table: scripts see a copy as Config, and Config[SERVER_NAME] as LocalConfig.

@@ -119,7 +119,9 @@ def reopen(path: str) -> None:
 
 
 @verb(unusable=STATUS_UNKNOWN)
-def status(path: str) -> None:
+@click.option("--full", is_flag=True, help="Add a summary, as on a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known, as JSON.")
+def status(path: str, full: bool, as_json: bool) -> None:
     """Tell whether the server runs: 0 yes, 1 dead with a pid file left, 3 no, 4 unknown."""
     config = _find(path)
     try:
@@ -127,13 +129,35 @@ def status(path: str) -> None:
     except ControlError as error:
         raise ControlError(str(error), STATUS_UNKNOWN) from error
     if found.state == "running":
-        click.echo(f"luafcgid2 is running (pid {found.pid})")
+        _report(found.pid, config, full or sys.stdout.isatty(), as_json)
         return
     if found.state == "stale":
-        click.echo(f"luafcgid2 is dead: pid {found.pid} left {config.pid_file}")
+        click.echo(f"luafcgid2 is dead: pid {found.pid} left {config.pid_file}", err=as_json)
         sys.exit(STATUS_STALE)
-    click.echo("luafcgid2 is not running")
+    click.echo("luafcgid2 is not running", err=as_json)
     sys.exit(STATUS_STOPPED)
+
+
+def _report(pid: int, config: Any, full: bool, as_json: bool) -> None:
+    from .watch import report
+    if not as_json:
+        click.echo(f"luafcgid2 is running (pid {pid})")
+    try:
+        if full or as_json:
+            click.echo(report(pid, config, as_json))
+    except ControlError as error:
+        # It runs, and that is what the exit code tells; but no program shall take nothing for JSON.
+        _fail(error, STATUS_UNKNOWN if as_json else 0)
+
+
+@verb()
+@click.option("--interval", default=2.0, show_default=True, type=click.FloatRange(0.1), help="Seconds between looks.")
+@click.option("--once", is_flag=True, help="Print one table and end.")
+def top(path: str, interval: float, once: bool) -> None:
+    """Show workers, requests under way and scripts, live."""
+    from .top import run
+    config = _find(path)
+    run(lambda: _running(config), config, interval, once)
 
 
 @verb(unusable=ConfigError.exit_code)
@@ -237,6 +261,14 @@ def _end(server: subprocess.Popen) -> int:
         except subprocess.TimeoutExpired:
             continue
     return FAILED
+
+
+def _running(config: Any) -> int:
+    """The pid of the master.  ControlError when none runs."""
+    found = _probe(config)
+    if found.state != "running":
+        raise ControlError("luafcgid2 is not running", NOT_RUNNING)
+    return found.pid
 
 
 def _signal(config: Any, number: int) -> int:

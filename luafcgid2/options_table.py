@@ -211,6 +211,16 @@ LOG = (
     dict(name="LogLevel", field="log_level", kind="string", default="info",
          choices=("debug", "info", "warning", "error", "critical"), doc="The least level that is logged."),
 )
+_OWN_PATH = dict(kind="string", default="", pattern=r"(/[^\x00-\x20\x7f?#]*)?",
+                 allowed_text='a path that begins with "/", as a string, or ""')
+STATUS = (
+    dict(_OWN_PATH, name="StatusPath", field="status_path", example="/luafcgid2-status",
+         doc="The SCRIPT_NAME of the status page; empty: none. It shows what visitors ask for: let the web server "
+             "refuse it to others."),
+    dict(_OWN_PATH, name="PingPath", field="ping_path", example="/luafcgid2-ping",
+         doc="The SCRIPT_NAME of a page that says PingResponse, for a monitor; empty: none."),
+    dict(name="PingResponse", field="ping_response", kind="string", default="pong", doc="What PingPath says."),
+)
 SCRIPT_DATA = (
     dict(name="Config", field="", kind="table", default={}, since=CPP, allowed_text="a table",
          doc="Your own table: scripts see a copy as Config, and Config[SERVER_NAME] as LocalConfig."),
@@ -218,7 +228,7 @@ SCRIPT_DATA = (
 _GROUPS = (
     ("Processes", PROCESSES), ("Listener", LISTENER), ("Lua states", STATES), ("Scripts", SCRIPTS),
     ("Requests", REQUESTS), ("Supervision", SUPERVISION), ("Responses", RESPONSES), ("Sessions", SESSIONS),
-    ("Shared", SHARED), ("Log", LOG),
+    ("Shared", SHARED), ("Log", LOG), ("Status", STATUS),
     ("Data for scripts", SCRIPT_DATA),
 )
 # Accepted so that old files start; (name, aliases, who read it, why it does nothing here).

@@ -25,7 +25,7 @@ LAYOUT = 1
 HEADER = ("magic", "layout", "generation", "slots", "threads", "used", "since_start", "since_reload", "target",
           "shedding", "quarantine_serial", "restarts", "most_busy", "limit_reached", "queue", "queue_most",
           "queue_limit", "past_requests", "past_errors", "past_timeouts", "past_us", "past_in", "past_out",
-          "past_accepted", "past_cpu_us", "reloads", "pss_kb", "budget_kb", "retired")
+          "past_accepted", "past_cpu_us", "reloads", "pss_kb", "budget_kb", "retired", "past_slow", "past_evicted")
 WORKER = ("pid", "state", "since_start", "heartbeat", "requests", "busy", "errors", "timeouts", "busy_us",
           "bytes_in", "bytes_out", "accepted", "connections", "threads", "states", "heap_kb", "cpu_us",
           "evicted", "hung", "slow", "pss_kb",
@@ -43,7 +43,7 @@ SCRIPTS = 16                    # scripts that a worker reports, those that took
 QUARANTINE = 32
 TEXTS = {"method": 2, "uri": 30, "script": 30, "path": 30, "query": 10}     # words, the length among them
 
-HEADER_WORDS = 64
+HEADER_WORDS = 64 + BUCKETS
 THREAD_WORDS = 8 + TEXTS["method"] + TEXTS["uri"] + TEXTS["script"]
 SCRIPT_WORDS = 8 + TEXTS["path"]
 QUARANTINE_WORDS = 8 + TEXTS["path"]
@@ -114,11 +114,30 @@ class _Text:
         line.cells[line.base + self._offset] = len(value)
 
 
+class _Counts:
+    """Requests by duration, in the buckets of `bucket`: a list of numbers to read, any numbers to write."""
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+
+    def __get__(self, line: Any, owner: Any = None) -> Any:
+        if line is None:
+            return self
+        at = line.base + self._offset
+        return list(line.cells[at:at + BUCKETS])
+
+    def __set__(self, line: Any, counts: Any) -> None:
+        at = line.base + self._offset
+        for offset, count in enumerate(counts):
+            line.cells[at + offset] = count
+
+
 class Header(Line):
-    """The whole server's line."""
+    """The whole server's line; `past_latencies` are those of dead workers."""
 
     __slots__ = ()
     FIELDS = HEADER
+    past_latencies = _Counts(64)
 
 
 class ThreadLine(Line):
@@ -153,6 +172,7 @@ class WorkerSlot(Line):
 
     __slots__ = ("lines", "scripts")
     FIELDS = WORKER
+    latencies = _Counts(32)
 
     def __init__(self, cells: memoryview, base: int, threads: int) -> None:
         super().__init__(cells, base)
@@ -165,18 +185,6 @@ class WorkerSlot(Line):
     def running(self) -> List[ThreadLine]:
         """The lines of the threads that run a request."""
         return [line for line in self.lines if line.state == RUNNING]
-
-    @property
-    def latencies(self) -> List[int]:
-        """Requests by duration, in the buckets of `bucket`."""
-        at = self.base + 32
-        return list(self.cells[at:at + BUCKETS])
-
-    @latencies.setter
-    def latencies(self, counts: Any) -> None:
-        at = self.base + 32
-        for offset, count in enumerate(counts):
-            self.cells[at + offset] = count
 
     def clear(self) -> None:
         """Set everything to 0."""
@@ -283,6 +291,7 @@ class Scoreboard:
         slot, header = self.slot(number), self.header
         for name, past in PAST.items():
             setattr(header, past, getattr(header, past) + getattr(slot, name))
+        header.past_latencies = map(sum, zip(header.past_latencies, slot.latencies))
         slot.clear()
 
     def workers(self) -> Iterator[Tuple[int, WorkerSlot]]:
@@ -300,7 +309,8 @@ class Scoreboard:
 
 # What of a worker outlives it, and where it is added.
 PAST = {"requests": "past_requests", "errors": "past_errors", "timeouts": "past_timeouts", "busy_us": "past_us",
-        "bytes_in": "past_in", "bytes_out": "past_out", "accepted": "past_accepted", "cpu_us": "past_cpu_us"}
+        "bytes_in": "past_in", "bytes_out": "past_out", "accepted": "past_accepted", "cpu_us": "past_cpu_us",
+        "slow": "past_slow", "evicted": "past_evicted"}
 
 
 def _names_memory(path: str) -> bool:

@@ -1,14 +1,16 @@
 """luafcgid2ctl: verbs, exit codes of the LSB table, and the truth about pid files."""
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 
 import pytest
-from harness import ROOT, Site, accepts, is_alive, wait_until
+from harness import ROOT, Site, accepts, children, is_alive, wait_until
 from servers import Master
 
 from luafcgid2.pidfile import PidFile, probe
@@ -118,6 +120,66 @@ class TestStatus:
         ctl(server.config, "start")
         done = ctl(server.config, "status")
         assert (done.returncode, done.stdout) == (0, f"luafcgid2 is running (pid {master_pid(server)})\n")
+
+    def test_full_adds_a_summary_that_is_not_there_without(self, server):
+        ctl(server.config, "start")
+        done = ctl(server.config, "status", "--full")
+        first, second = done.stdout.splitlines()[:2]
+        assert (done.returncode, first) == (0, f"luafcgid2 is running (pid {master_pid(server)})")
+        assert re.match(r"  uptime +\d+ ", second)
+
+    def test_a_terminal_gets_the_summary(self, server):
+        ctl(server.config, "start")
+        mine, its = os.openpty()
+        try:
+            words = [sys.executable, "-m", "luafcgid2.ctl", "-c", server.config, "status"]
+            assert subprocess.run(words, env=dict(os.environ, PYTHONPATH=ROOT), stdout=its, timeout=60).returncode == 0
+            assert "  uptime " in os.read(mine, 4096).decode()
+        finally:
+            os.close(mine)
+            os.close(its)
+
+    def test_json_is_json_and_nothing_else(self, server):
+        ctl(server.config, "start")
+        done = ctl(server.config, "status", "--json")
+        found = json.loads(done.stdout)
+        assert (done.returncode, found["pool"], found["total workers"]) == (0, "luafcgid2", 2)
+
+    def test_json_of_no_server_is_empty_with_the_code_of_lsb(self, server):
+        done = ctl(server.config, "status", "--json")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "not running" in done.stderr
+
+    def test_it_answers_while_no_worker_can(self, server):
+        ctl(server.config, "start")
+        workers = children(master_pid(server))
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            done = ctl(server.config, "status", "--full")
+            assert (done.returncode, done.stderr) == (0, "")
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+
+    def test_top_prints_one_table_when_asked(self, server):
+        ctl(server.config, "start")
+        done = ctl(server.config, "top", "--once", "--interval", "0.1")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "requests/s" in done.stdout
+
+    def test_top_of_no_server_says_so(self, server):
+        done = ctl(server.config, "top", "--once")
+        assert (done.returncode, done.stderr) == (NOT_RUNNING, "luafcgid2ctl: luafcgid2 is not running\n")
+
+    def test_top_without_rich_says_how_to_get_it(self, server):
+        # A package of that name which cannot be imported stands for one that is not there.
+        server.site.write("../run/rich.py", "raise ImportError\n")
+        done = subprocess.run([sys.executable, "-m", "luafcgid2.ctl", "-c", server.config, "top", "--once"],
+                              env=dict(os.environ, PYTHONPATH=ROOT + os.pathsep + server.site.run), text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        assert done.returncode == FAILED
+        assert done.stderr == f"luafcgid2ctl: top needs the Python package rich: {sys.executable} -m pip install rich\n"
 
     def test_no_server(self, server):
         assert ctl(server.config, "status").returncode == 3

@@ -14,15 +14,16 @@ FLOORS = {
     6: "__main__ cli ctl front serve",
     5: "master monitor poller ready signals supervision wiring worker",
     4: "responder",
-    3: "check entry gate hung memory migrate pool quarantine reference state upkeep",
+    3: "check entry gate hung memory migrate pool quarantine reference state status status.metrics status.page "
+       "status.plain top upkeep watch",
     2: "changes client config configtext docroot listener log luaconfig options options_table pidfile popen "
        "privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
        "sessions.redis_shared "
        "sessions.redis_store sessions.redis_url sessions.session "
        "sessions.shared sessions.shared_sqlite sessions.shared_store "
-       "sessions.sqlite sessions.staging sessions.statements socketfile",
+       "sessions.sqlite sessions.staging sessions.statements snapshot socketfile",
     1: "fcgi runtime",
-    0: "__init__ answer body decisions errors pages params records replies sending",
+    0: "__init__ answer body decisions errors pages params records replies sending units",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
@@ -34,6 +35,7 @@ SIDEWAYS = {
     "options": "options_table",
     "listener": "privileges socketfile", "log": "privileges", "pidfile": "privileges",
     "seat": "scoreboard",
+    "snapshot": "scoreboard", "status": "status.metrics status.page status.plain", "top": "watch",
     "sessions.session": "sessions sessions.cookie sessions.staging",
     "sessions.staging": "sessions sessions.cookie",
     "sessions.sqlite": "sessions sessions.shared_sqlite sessions.statements", "sessions.statements": "sessions",
@@ -48,7 +50,7 @@ SIDEWAYS = {
 }
 DOORS = {
     "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "ctl"}, "setproctitle": {"master", "worker"},
-    "waitress": {"serve"}, "redis": {"sessions.redis_store"},
+    "waitress": {"serve"}, "redis": {"sessions.redis_store"}, "rich": {"top"},
 }
 CODE_LINES, FUNCTION_LINES, LUA_LINES = 250, 50, 120
 

@@ -40,6 +40,7 @@ def test_texts_and_latencies_do_not_touch_their_neighbours():
     board = Scoreboard(2, 2)
     for value, (place, name) in enumerate(every_cell(board)):
         setattr(place, name, value)
+    board.header.past_latencies = range(BUCKETS)
     for number in range(2):
         slot = board.slot(number)
         slot.latencies = range(BUCKETS)
@@ -73,8 +74,10 @@ def test_a_slot_given_back_is_empty_and_its_counts_are_in_the_totals():
     first, second = board.take(), board.take()
     board.slot(first).requests, board.slot(second).requests = 7, 1
     board.slot(first).lines[0].uri = b"/left"
+    board.slot(first).latencies = range(BUCKETS)
     board.give_back(first)
     assert board.header.past_requests == 7
+    assert board.header.past_latencies == list(range(BUCKETS))
     assert [number for number, _ in board.workers()] == [second]
     assert board.slot(first).state == EMPTY and board.slot(first).lines[0].uri == b""
     assert board.take() == first
