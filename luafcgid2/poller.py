@@ -9,6 +9,7 @@ only in its use of epoll; the listener is watched with EPOLLEXCLUSIVE, so that o
 """
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -20,6 +21,7 @@ from collections import deque
 from typing import Callable, Deque, Dict, Set, Tuple
 
 from .fcgi import DONTWAIT, RECV_SIZE, Connection, Server
+from .records import whole_request
 from .seat import Seat
 
 # The C type under socket.socket: the same calls without the Python layer, which would cost as much as a recv.
@@ -228,6 +230,23 @@ class Poller:
             # An edge came to another thread while the lock was ours.
             self._serve(connection, 0, seat)
 
+    def stand_in(self, seat: Seat, wants: Callable[[bytes], bool], accept: bool) -> None:
+        """For the main thread while all others are busy: serve the requests that are `wants`, by their params, and
+        leave the others to the threads; take in new connections only if `accept`, one at a time."""
+        for fd, flags in self._epoll.poll(0, MAX_EVENTS):
+            connection = self._connections.get(fd)
+            if connection is not None and _asks(connection._sock, wants):
+                self._serve(connection, flags, seat)
+            elif fd != self._listener_fd:
+                self._ready.append((fd, flags))
+            elif accept and len(self._connections) < self._max:
+                with contextlib.suppress(OSError):
+                    sock = SocketType(self._family, self._type, 0, self._listener._accept()[0])
+                    if _asks(sock, wants):
+                        self._welcome(sock, seat)
+                    else:
+                        self._adopt(Watched(sock, self._server, self._connections, seat), seat)
+
     def _accept_failed(self, error: OSError) -> None:
         if error.errno == errno.EBADF or not self.accepting:
             return
@@ -265,8 +284,9 @@ class Poller:
         for connection in list(self._waiting):
             if now >= connection.deadline and connection.lock.acquire(False):
                 try:
-                    # It may have been served since it was looked at.
-                    if connection.open and connection in self._waiting and now >= connection.deadline:
+                    # It may have been served since it was looked at, or its bytes wait for a thread of ours.
+                    if (connection.open and connection in self._waiting and now >= connection.deadline
+                            and connection.quiet):
                         self._logger.warning("connection closed: nothing came for ReadTimeout (%g s)%s",
                                              self._read_timeout,
                                              " in the middle of a request" if connection.partial else "")
@@ -307,3 +327,12 @@ class Poller:
                     self._after(connection)
                     connection.lock.release()
         return len(self._connections) + len(self._ready)
+
+
+def _asks(sock: socket.socket, wants: Callable[[bytes], bool]) -> bool:
+    """Whether what waits to be read is a whole request that `wants` takes; it stays to be read."""
+    try:
+        whole = whole_request(sock.recv(RECV_SIZE, DONTWAIT | socket.MSG_PEEK))
+    except OSError:
+        return False
+    return whole is not None and wants(whole[2])

@@ -91,13 +91,21 @@ def make_pool(config: Any, engine: Engine, scoreboard: Any, sessions: SessionSer
 
 
 def make_responder(config: Any, pool: StatePool, scoreboard: Any, logger: logging.Logger,
-                   reporter: Optional[Reporter] = None) -> Responder:
-    """The responder with its path rules; `reporter` tells the master what scripts did."""
+                   reporter: Optional[Reporter] = None, desk: Optional[Any] = None) -> Responder:
+    """The responder with its path rules; `reporter` tells the master what scripts did; `desk` is make_desk's."""
     resolver = Resolver(tuple(config.script_roots), tuple(config.script_extensions),
                         config.min_file_info_time / 1000)
     gate = Gate(scoreboard, reporter.changed if reporter else _nobody)
     return Responder(pool, resolver, scoreboard, gate, logger, config.show_errors, config.elapsed_time_header,
-                     reporter.strike if reporter else _nobody)
+                     reporter.strike if reporter else _nobody, desk.answer if desk else None)
+
+
+def make_desk(config: Any, scoreboard: Any) -> Optional[Any]:
+    """Who answers StatusPath and PingPath; None where neither is set: then its modules take no memory."""
+    if not config.status_path and not config.ping_path:
+        return None
+    from .status.desk import Desk
+    return Desk(config, scoreboard)
 
 
 def _nobody(_said: Any) -> None:

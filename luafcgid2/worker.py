@@ -32,7 +32,7 @@ from .popen import Popens
 from .ready import Reporter
 from .scoreboard import DRAINING, READY
 from .seat import Seat
-from .wiring import make_pool, make_responder, make_server, make_sessions, make_shared
+from .wiring import make_desk, make_pool, make_responder, make_server, make_sessions, make_shared
 
 CALM_TICK = 0.02
 # After a request that ran long others are likely: then it ticks faster, for ALERT_TICKS ticks.  Each tick takes
@@ -59,6 +59,7 @@ class Worker:
         self._listener, self._master_pipe, self._logger, self._ready_fd = listener, master_pipe, logger, ready_fd
         self._slot = scoreboard.slot(index)
         self._seats = [Seat(number, self._slot.lines[number]) for number in range(config.worker_threads)]
+        self._spare_seat = Seat(config.worker_threads)
         # The seat of the thread that leads; None while an appointed one has not sat down yet.
         self._leader: Optional[Seat] = None
         self._baton: SimpleQueue = SimpleQueue()
@@ -89,8 +90,10 @@ class Worker:
         self._popens = Popens()
         self._pool = make_pool(config, self._engine, scoreboard, self._sessions, self._logger, self._popens,
                                self._shared)
+        self._desk = make_desk(config, scoreboard)
         reporter = Reporter(self._ready_fd) if self._ready_fd is not None else None
-        self._responder = make_responder(config, self._pool, scoreboard, self._logger, reporter)
+        self._responder = make_responder(config, self._pool, scoreboard, self._logger, reporter,
+                                         self._desk)
         self._server = make_server(config, self._responder.respond, self._logger)
         self._poller = Poller(self._listener, self._server, config.max_connections, config.read_timeout,
                               self._logger)
@@ -156,15 +159,23 @@ class Worker:
                 # A fault of ours must cost one connection, not the thread that leads.
                 self._logger.exception("unexpected error in thread %d", seat.number)
 
-    def _appoint(self) -> None:
-        """Make a parked thread the leader, if there is one."""
+    def _appoint(self) -> bool:
+        """Make a parked thread the leader; False if there is none."""
         with self._lock:
             if not self._parked:
-                return
+                return False
             self._parked -= 1
             self._epoch += 1
             self._leader = None
         self._baton.put(self._epoch)
+        return True
+
+    def _stand_in(self) -> None:
+        """All threads are busy: what the desk can answer is answered here.  A new connection is looked at only when
+        no worker has a thread for it, because who takes it in must keep it."""
+        if self._desk is not None:
+            full = all(slot.busy >= slot.threads for _, slot in self._scoreboard.workers() if slot.state == READY)
+            self._poller.stand_in(self._spare_seat, self._desk.wants, full)
 
     def _watch(self) -> bool:
         """The main thread's loop; True for a graceful end, False for one at once."""
@@ -204,7 +215,8 @@ class Worker:
             # In a request, or in work that was put off: a top level or a collection may take as long.
             if leader.serial == serial:
                 self._alert = ALERT_TICKS
-                self._appoint()
+                if not self._appoint():
+                    self._stand_in()
             return leader.serial, 0
         if leader.serial != serial:
             return leader.serial, 0

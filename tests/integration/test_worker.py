@@ -526,8 +526,9 @@ def main(folder, master_pipe, ready_pipe, options):
     listener.listen(1024)
     listener.setblocking(False)
     ready = int(ready_pipe)
+    board = scoreboard.Scoreboard(1, 4)
     try:
-        return worker.Worker(0, settings, Engine(settings.lua_version), listener, scoreboard.Scoreboard(1, 4),
+        return worker.Worker(board.take(), settings, Engine(settings.lua_version), listener, board,
                              int(master_pipe), log.setup(settings), ready_fd=ready if ready >= 0 else None).run()
     except BootError as error:
         print(error, flush=True)
