@@ -31,6 +31,9 @@ class Board:
 
     def __init__(self) -> None:
         self.board, self.requests, self.down = boards.filled(), [], False
+        for _, slot in self.board.workers():
+            for line in slot.running:
+                line.started = time.monotonic_ns() - boards.SECOND
 
     def __enter__(self) -> Board:
         board = self
