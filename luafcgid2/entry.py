@@ -9,6 +9,7 @@ import threading
 from typing import List, Optional
 
 from .errors import Error
+from .scoreboard import BUCKETS
 from .script import Script, Version
 from .state import LuaState
 
@@ -16,12 +17,14 @@ from .state import LuaState
 class Entry:
     """All that is known of one script: its current version, the clones of it, and what they have done.
 
-    `gone` is set once the pool has forgotten it.  `requests`, `errors`, `busy` (seconds) and `most` (seconds) count
-    for the status page; two threads at once may lose one.  `heap` is the kilobytes of a clone after a collection.
+    `gone` is set once the pool has forgotten it.  `requests`, `errors`, `busy` (seconds), `most` (seconds) and
+    `latencies` (by bucket) count for the status page; two threads at once may lose one.  `heap` is the kilobytes of
+    a clone at rest.
     """
 
     __slots__ = ("script", "version", "idle", "total", "used", "next_check", "generation", "failed", "failure",
-                 "refreshing", "gone", "requests", "errors", "busy", "most", "heap")
+                 "refreshing", "gone", "requests", "errors", "busy", "most", "heap",
+                 "latencies")
 
     def __init__(self, script: Script, version: Version, generation: int) -> None:
         self.script, self.version, self.generation = script, version, generation
@@ -36,9 +39,11 @@ class Entry:
         self.gone = False
         self.requests = self.errors = self.heap = 0
         self.busy = self.most = 0.0
+        self.latencies: List[int] = [0] * BUCKETS
 
-    def count(self, seconds: float, failed: bool) -> None:
+    def count(self, seconds: float, failed: bool, bucket: int) -> None:
         """One more request was run."""
+        self.latencies[bucket] += 1
         self.requests += 1
         self.errors += failed
         self.busy += seconds

@@ -94,6 +94,7 @@ class Monitor:
                 line.path = path
             line.requests, line.errors = entry.requests, entry.errors
             line.busy_us, line.most_us = int(entry.busy * 1e6), int(entry.most * 1e6)
+            line.latencies = entry.latencies
             line.states, line.heap_kb = entry.total, entry.heap * entry.total
         for line in self._slot.scripts[len(entries):]:
             if line.path:

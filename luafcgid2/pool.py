@@ -91,6 +91,7 @@ class StatePool(Upkeep):
         version = self._new_version(script)
         state = self._build(version)
         state.entry = entry = Entry(script, version, generation)
+        entry.heap = state.heap
         entry.next_check = time.monotonic() + self._rules.keep
         entry.used = next(self._clock)
         state.pooled = self._reserve(entry) is not None
@@ -113,6 +114,8 @@ class StatePool(Upkeep):
         except ScriptError as error:
             raise version.explain(error) from None
         state.pool, state.entry = self, entry
+        if entry is not None:
+            entry.heap = state.heap
         return state
 
     def _another(self, entry: Entry) -> LuaState:

@@ -52,7 +52,7 @@ class Responder:
         """
         started = monotonic()
         seat.begin(started, params)
-        size = 0
+        size, failed = 0, False
         try:
             answer = self._answer(params, body, problem, seat)
             seconds = monotonic() - started
@@ -62,13 +62,9 @@ class Responder:
                 size, failed = len(answer), answer[8] == _FIVE
             else:
                 size, failed = len(answer.head) + len(answer.rest), answer.head[8] == _FIVE
-            if failed:
-                seat.errors += 1
-            if seat.entry is not None:
-                seat.entry.count(seconds, failed)
             return answer
         finally:
-            seat.end(monotonic() - started, size)
+            seat.end(monotonic() - started, size, failed)
 
     def _answer(self, params: bytes, body: Any, problem: int, seat: Seat) -> Answer:
         try:

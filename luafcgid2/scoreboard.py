@@ -45,7 +45,7 @@ TEXTS = {"method": 2, "uri": 30, "script": 30, "path": 30, "query": 10}     # wo
 
 HEADER_WORDS = 64 + BUCKETS
 THREAD_WORDS = 8 + TEXTS["method"] + TEXTS["uri"] + TEXTS["script"]
-SCRIPT_WORDS = 8 + TEXTS["path"]
+SCRIPT_WORDS = 8 + TEXTS["path"] + BUCKETS
 QUARANTINE_WORDS = 8 + TEXTS["path"]
 WORKER_WORDS = 32 + BUCKETS
 STATE, STARTED = THREAD.index("state"), THREAD.index("started")
@@ -156,6 +156,7 @@ class ScriptLine(Line):
     __slots__ = ()
     FIELDS = SCRIPT
     path = _Text(8, TEXTS["path"])
+    latencies = _Counts(8 + TEXTS["path"])
 
 
 class QuarantineLine(Line):
@@ -195,6 +196,8 @@ class WorkerSlot(Line):
             for name in ("method", "uri", "script", "path"):
                 if hasattr(type(line), name):
                     setattr(line, name, b"")
+        for script in self.scripts:
+            script.latencies = [0] * BUCKETS
 
 
 def script_key(path: bytes) -> bytes:

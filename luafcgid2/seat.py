@@ -54,11 +54,15 @@ class Seat:
             if self._line:
                 self._line.script = script_key(path)
 
-    def end(self, seconds: float, size: int) -> None:
-        """The request is answered, after `seconds`, with `size` bytes."""
+    def end(self, seconds: float, size: int, failed: bool) -> None:
+        """The request is answered, after `seconds`, with `size` bytes; `failed` is whether with a status of 5xx."""
         self._cells[self._base + STATE] = IDLE
         self.requests += 1
         self.busy += seconds
         self.bytes_out += size
+        self.errors += failed
         microseconds = int(seconds * 1000000)
-        self.latencies[SHORT[microseconds] if microseconds < 4096 else bucket(microseconds)] += 1
+        index = SHORT[microseconds] if microseconds < 4096 else bucket(microseconds)
+        self.latencies[index] += 1
+        if self.entry is not None:
+            self.entry.count(seconds, failed, index)

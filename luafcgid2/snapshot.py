@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Dict, Iterable, List, NamedTuple, Sequence
 
 from . import __version__
-from .scoreboard import DRAINING, READY, RUNNING, STARTING, bucket_top
+from .scoreboard import BUCKETS, DRAINING, READY, RUNNING, STARTING, bucket_top
 
 STATES = {STARTING: "Starting", READY: "Ready", DRAINING: "Draining"}
 DESCRIBED_US = 20000            # until then, method and URI may still be those of the request before
@@ -198,13 +198,15 @@ def _scripts(slots: List[Any], processes: List[Dict]) -> List[Dict[str, Any]]:
     """One entry for each script that a present worker reports, the one that took most time first."""
     found: Dict[bytes, Dict[str, Any]] = {}
     for line in (line for slot in slots for line in slot.scripts if line.path):
-        total = found.setdefault(line.path, {"requests": 0, "errors": 0, "us": 0, "most": 0, "states": 0, "kb": 0})
+        total = found.setdefault(line.path, {"requests": 0, "errors": 0, "us": 0, "most": 0, "states": 0, "kb": 0,
+                                             "counts": [0] * BUCKETS})
         total["requests"] += line.requests
         total["errors"] += line.errors
         total["us"] += line.busy_us
         total["most"] = max(total["most"], line.most_us)
         total["states"] += line.states
         total["kb"] += line.heap_kb
+        total["counts"] = [sum(pair) for pair in zip(total["counts"], line.latencies)]
     running = [entry["script"] for entry in processes]
     return [{
         "script": shown(path),
@@ -212,6 +214,8 @@ def _scripts(slots: List[Any], processes: List[Dict]) -> List[Dict[str, Any]]:
         "errors": total["errors"],
         "busy seconds": total["us"] / 1e6,
         "mean ms": round(total["us"] / total["requests"] / 1000, 3) if total["requests"] else 0.0,
+        "p50 ms": percentile(total["counts"], .5),
+        "p95 ms": percentile(total["counts"], .95),
         "max ms": total["most"] / 1000,
         "running": running.count(shown(path)),
         "lua states": total["states"],

@@ -94,7 +94,8 @@ class LuaState:
     fails.  Used in `with` by the pool's checkout: leaving it gives the state back.
     """
 
-    __slots__ = ("version", "pool", "entry", "pooled", "broken", "served", "_runtime", "_host", "_handle", "_collect")
+    __slots__ = ("version", "pool", "entry", "pooled", "broken", "served", "heap", "_runtime", "_host", "_handle",
+                 "_collect")
 
     def __init__(self, services: Services, version: Version, number: int) -> None:
         self.version, self.pooled, self.broken, self.served = version, False, False, 0
@@ -120,7 +121,8 @@ class LuaState:
             result = load(code, b"@" + script.path, startup, version.startup_name() if startup else None)
         except Exception as error:
             raise ScriptError("Lua failed: %s" % error) from None
-        self._result(result)
+        # Kilobytes that it takes when nothing runs.
+        self.heap = int(self._result(result))
 
     @staticmethod
     def _result(result: Any) -> Any:

@@ -157,9 +157,10 @@ def _scripts(entries: List[Dict[str, Any]]) -> Any:
     # The folder that all are in would leave no room for their names.
     paths = [entry["script"] for entry in entries]
     folder = os.path.commonpath([os.path.dirname(path) for path in paths])
-    table = _table("*SCRIPT in " + folder, "#REQUESTS", "#MEAN", "#LONGEST", "#ERRORS", "#STATES", "#HEAP")
+    table = _table("*SCRIPT in " + folder, "#REQUESTS", "#MEDIAN", "#95 %", "#LONGEST", "#ERRORS", "#STATES", "#HEAP")
     for entry, path in zip(entries, paths):
-        table.add_row(Text(os.path.relpath(path, folder)), count(entry["requests"]), short_time(entry["mean ms"]),
+        table.add_row(Text(os.path.relpath(path, folder)), count(entry["requests"]), short_time(entry["p50 ms"]),
+                      short_time(entry["p95 ms"]),
                       short_time(entry["max ms"]),
                       Text(count(entry["errors"]), "red" if entry["errors"] else ""),
                       str(entry["lua states"]), size(entry["lua heap kb"]))

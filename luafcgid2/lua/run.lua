@@ -68,7 +68,7 @@ function run.load(code, name, startup, startup_name)
   pcall(collectgarbage)
   if settings.generational then collectgarbage("generational") end
   settle()
-  return true
+  return baseline
 end
 
 function run.handle(data, body, thread, name, root)

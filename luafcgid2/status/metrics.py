@@ -49,6 +49,8 @@ SCRIPTS = (
     ("script_requests", "", "Requests for the script, by the present workers.", "requests", 1),
     ("script_errors", "", "Errors of the script, in the present workers.", "errors", 1),
     ("script_busy_seconds", "seconds", "Time in the script, in the present workers.", "busy seconds", 1),
+    ("script_median_seconds", "seconds", "Half of its requests took less, in the present workers.", "p50 ms", .001),
+    ("script_p95_seconds", "seconds", "95 % of its requests took less, in the present workers.", "p95 ms", .001),
     ("script_longest_seconds", "seconds", "Its longest request, in the present workers.", "max ms", .001),
     ("script_running", "", "Threads that run the script now.", "running", 1),
     ("script_states", "", "Lua states of the script.", "lua states", 1),

@@ -155,13 +155,14 @@ def _scripts(found: Dict[str, Any]) -> str:
         '<td class="text">%s</td>' % _path(entry["script"]),
         '<td class="share">%s<span>%s</span></td>' % (
             _meter(entry["busy seconds"], total), share(entry["busy seconds"], total)),
-        _number(count(entry["requests"])), _number(short_time(entry["mean ms"])),
+        _number(count(entry["requests"])), _number(short_time(entry["p50 ms"])),
+        _number(short_time(entry["p95 ms"]), "wide"),
         _number(short_time(entry["max ms"]), "warn" if entry["max ms"] > LONG_MS else ""),
         _number(count(entry["errors"]), entry["errors"] and "bad"),
         _number(count(entry["lua states"]), "wide"), _number(size(entry["lua heap kb"]), "wide"),
     ] for entry in found["scripts"]]
-    heads = ("Script", "Share of time", "#Requests", "#Mean", "#Longest", "#Errors", "#States", "#Heap")
-    return _table("Scripts by time", heads, rows, "No script has run in these workers.", wide=(6, 7))
+    heads = ("Script", "Share of time", "#Requests", "#Median", "#95 %", "#Longest", "#Errors", "#States", "#Heap")
+    return _table("Scripts by time", heads, rows, "No script has run in these workers.", wide=(4, 7, 8))
 
 
 def _quarantine(found: Dict[str, Any]) -> str:

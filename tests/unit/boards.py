@@ -36,6 +36,7 @@ def filled() -> Scoreboard:
         line = slot.scripts[0]
         line.path, line.requests, line.busy_us, line.most_us = b"/srv/www/slow.lua", requests, requests * 900, 700_000
         line.errors, line.states, line.heap_kb = 1, 2, 300
+        line.latencies = [requests if index == bucket(800) else 0 for index in range(64)]
     other = board.slot(0).scripts[1]
     other.path, other.requests, other.busy_us = b"/srv/www/quick.lua", 4, 400
     quarantined, over = board.quarantine[:2]

@@ -14,7 +14,8 @@ FLOORS = {
     6: "__main__ cli ctl front serve",
     5: "master monitor poller ready signals supervision wiring worker",
     4: "responder",
-    3: "check entry gate hung memory migrate pool quarantine reference state status status.desk status.metrics status.page "
+    3: "check entry gate hung memory migrate pool quarantine reference state status status.desk "
+       "status.metrics status.page "
        "status.plain top upkeep watch",
     2: "changes client config configtext docroot listener log luaconfig options options_table pidfile popen "
        "privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "

@@ -94,6 +94,8 @@ def test_a_script_is_told_once_with_the_sums_of_all_workers():
     slow, quick = snapshot()["scripts"]
     assert (slow["script"], slow["requests"], slow["errors"]) == ("/srv/www/slow.lua", 80, 2)
     assert (slow["mean ms"], slow["max ms"], slow["lua states"]) == (.9, 700.0, 4)
+    # 800 us lie in the bucket of 768 to 1024 us.
+    assert .768 <= slow["p50 ms"] < slow["p95 ms"] < 1.024
     assert (slow["lua heap kb"], slow["running"]) == (600, 2)
     assert (quick["script"], quick["requests"]) == ("/srv/www/quick.lua", 4)
 
