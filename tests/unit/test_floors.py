@@ -15,7 +15,7 @@ FLOORS = {
     5: "master monitor poller ready signals supervision wiring worker",
     4: "responder",
     3: "check entry gate hung memory migrate pool quarantine reference state upkeep",
-    2: "changes client config configtext docroot listener log luaconfig options options_table pidfile popen "
+    2: "changes client config configtext docroot interrupt listener log luaconfig options options_table pidfile popen "
        "privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
        "sessions.redis_shared "
        "sessions.redis_store sessions.redis_url sessions.session "
