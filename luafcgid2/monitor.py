@@ -49,9 +49,8 @@ class Monitor:
         slot.requests = sum(seat.requests for seat in self._seats)
         slot.busy = sum(seat.serving for seat in self._seats)
         for seat in self._seats:
-            started = seat.started
-            if seat.serving and seat.state is not None and now - started > 0:
-                self._attend(seat, started, now - started)
+            if seat.serving:
+                self._attend(seat, now)
         if now >= self._next_slow:
             self._next_slow = now + SLOW_TICK
             self._publish(now)
@@ -101,36 +100,33 @@ class Monitor:
                 line.clear()
                 line.path = b""
 
-    def _attend(self, seat: Seat, started: float, seconds: float) -> None:
-        """A request that has run for a tick at least."""
-        number = seat.number
+    def _attend(self, seat: Seat, now: float) -> None:
+        """A request that has run for a tick, perhaps."""
+        number, started, params = seat.number, seat.started, seat.params
+        seconds = now - started
+        state, run = seat.state, params
+        if state is None:
+            # The top level of its script may be what takes so long.
+            state = self._pool.building.get(seat.ident)
+            run = state and state.running
+        if state is None or run is None or seat.started != started:
+            return
         if self._shown.get(number) != started:
             self._shown[number] = started
             line = self._slot.lines[number]
-            line.method, line.uri = _request(seat.params)
+            line.method, line.uri = _request(params)
         if self._slow and seconds >= self._slow and self._logged.get(number) != started:
             self._logged[number] = started
             self._slot.slow += 1
-            self._log_slow(seat, started, seconds)
+            log.slow(self._logger, text(state.version.script.path), text(_request(params)[1]), seconds,
+                     state.traceback(run) or "")
         if self._timeout and seconds >= self._timeout:
-            self._end(seat, started, seconds)
-
-    def _log_slow(self, seat: Seat, started: float, seconds: float) -> None:
-        state = seat.state
-        if state is None or seat.started != started:
-            return
-        trace = state.traceback()
-        _method, uri = _request(seat.params)
-        log.slow(self._logger, text(state.version.script.path), text(uri), seconds, trace or "(no traceback)")
-
-    def _end(self, seat: Seat, started: float, seconds: float) -> None:
-        state = seat.state
-        if state is None or seat.started != started:
-            return
-        if self._ended.get(seat.number) != started:
-            self._ended[seat.number] = started
-            self._slot.timeouts += 1
-        state.interrupt("the request ran for %.1f s: RequestTimeout is %g s" % (seconds, self._timeout))
+            if self._ended.get(number) != started:
+                self._ended[number] = started
+                self._slot.timeouts += 1
+            # Again and again until it is gone: the script may have been about to change coroutines.
+            state.interrupt("%s (%s) ran for %.1f s: RequestTimeout is %g s" % (
+                text(state.version.script.path), text(b" ".join(_request(params))), seconds, self._timeout), run)
 
 
 def _request(params: bytes) -> Tuple[bytes, bytes]:

@@ -105,15 +105,15 @@ class Responder:
             # What `with` does, without its two calls.
             try:
                 answer = state.handle(params, body, seat.number, wanted)
-            except ScriptTimeout as error:
-                well = False
-                self._strike(Strike(script_key(path), "timeout", int(started * 1e9)))
-                raise state.version.explain(error) from None
             except ScriptError as error:
                 raise state.version.explain(error) from None
             finally:
                 seat.state = None
                 self._pool.checkin(state)
+        except ScriptTimeout:
+            well = False
+            self._strike(Strike(script_key(path), "timeout", int(started * 1e9)))
+            raise
         finally:
             if self._gate.held:
                 self._gate.done(path, well)

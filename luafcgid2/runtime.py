@@ -71,6 +71,11 @@ class Engine:
         """The versions that the installed lupa ships for this machine."""
         return tuple(v for v, name in MODULES.items() if importlib.util.find_spec("lupa." + name))
 
+    @property
+    def library(self) -> str:
+        """The shared library that holds Lua itself; interrupt.py calls into it."""
+        return self._module.__file__
+
     def new_runtime(self) -> Any:
         """A fresh Lua runtime: bytes in, bytes out, no way into Python."""
         runtime = self._module.LuaRuntime(

@@ -26,7 +26,8 @@ class Seat:
     """
 
     __slots__ = ("number", "serial", "serving", "polling", "requests", "errors", "busy", "bytes_in", "bytes_out",
-                 "accepted", "latencies", "started", "params", "state", "entry", "_line", "_cells", "_base", "_script")
+                 "accepted", "latencies", "started", "params", "state", "entry", "ident",
+                 "_line", "_cells", "_base", "_script")
 
     def __init__(self, number: int, line: Optional[Any] = None) -> None:
         self.number, self._line, self._script = number, line, b""
@@ -37,6 +38,8 @@ class Seat:
         self.serving = self.polling = False
         self.latencies: List[int] = [0] * BUCKETS
         self.params: bytes = b""
+        # The thread, as threading.get_ident() has it.
+        self.ident = 0
         self.state: Optional[Any] = None
         # The pool's Entry of the script that runs.
         self.entry: Optional[Any] = None

@@ -2,7 +2,8 @@
 
 In: an engine, a script's version, settings; then per request the PARAMS bytes and the body.  Out: the CGI
 response in two pieces, or ScriptError.  pool.py makes and closes states; responder.py calls `handle`, which
-is the one crossing of a request.  A state serves one request at a time; any thread may use it.
+is the one crossing of a request.  A state serves one request at a time; any thread may use it.  Another thread
+may meanwhile ask for a `traceback`, or `interrupt` it.
 
 Nothing that a script can reach is a Python object: each host function sits behind a Lua closure, takes and
 returns only nil, booleans, numbers and bytes, and never raises into Lua.
@@ -12,9 +13,11 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from typing import Any, Callable, Dict, Tuple, Union
+import threading
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 
-from .errors import ProtocolError, ScriptError
+from .errors import ProtocolError, ScriptError, ScriptTimeout
+from .interrupt import Interrupter, Target
 from .params import Wanted
 from .runtime import Engine, text
 from .script import Version
@@ -41,6 +44,13 @@ class Services:
         prelude = dict(engine.prelude())
         self.boot = prelude[b"boot"]
         calls["prelude"] = prelude.__getitem__
+        self.interrupter: Optional[Interrupter] = None
+        try:
+            self.interrupter = Interrupter(engine)
+        except (OSError, AttributeError) as error:
+            logger.warning("scripts cannot be interrupted, nor traced: %s", error)
+        # Thread identifier -> the state whose script it runs for the first time.
+        self.building: Dict[int, "LuaState"] = {}
 
 
 class Host:
@@ -87,26 +97,35 @@ def _safe(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _failure(told: Any, message: str, traceback: str = "") -> ScriptError:
+    """The error of a script; `told` is (message, traceback) if it was interrupted."""
+    return ScriptTimeout(told[0], told[1] or traceback) if told else ScriptError(message, traceback)
+
+
 class LuaState:
     """One clone of a script.
 
     `number` is Info.State, unique in its worker.  Raises ScriptError when the top level of the script
-    fails.  Used in `with` by the pool's checkout: leaving it gives the state back.
+    fails.  Used in `with` by the pool's checkout: leaving it gives the state back.  `running` is what it runs
+    now: a request's params (that very object), its version while the top level runs, or None.
     """
 
-    __slots__ = ("version", "pool", "entry", "pooled", "broken", "served", "heap", "_runtime", "_host", "_handle",
-                 "_collect")
+    __slots__ = ("version", "pool", "entry", "pooled", "broken", "served", "heap", "running", "_runtime", "_host",
+                 "_handle", "_collect", "_target")
 
     def __init__(self, services: Services, version: Version, number: int) -> None:
         self.version, self.pooled, self.broken, self.served = version, False, False, 0
         # Set by the pool.
         self.pool = self.entry = None
+        self.running: Any = None
+        self._target = Target(services.interrupter)
         self._host = Host(version, services.logger)
         code, startup = version.code(), version.startup()
         self._runtime = services.engine.new_runtime()
         boot = self._runtime.execute(services.boot)
         set_host, set_setting, set_module = boot[b"host"], boot[b"setting"], boot[b"module"]
-        for calls in (services.calls, self._host.calls(), services.per_state()):
+        interrupted = {"interrupted": self._target.resumed}
+        for calls in (services.calls, self._host.calls(), services.per_state(), interrupted):
             for name, function in calls.items():
                 set_host(name.encode(), _safe(function))
         script = version.script
@@ -116,19 +135,29 @@ class LuaState:
                 set_setting(key.encode(), value)
         for name, module in services.prelude:
             set_module(name, module)
-        load, self._handle, self._collect = boot[b"start"]()
+        load, self._handle, self._collect, addresses = boot[b"start"]()
+        self._target.attach(addresses)
+        thread = threading.get_ident()
+        services.building[thread] = self
         try:
-            result = load(code, b"@" + script.path, startup, version.startup_name() if startup else None)
-        except Exception as error:
-            raise ScriptError("Lua failed: %s" % error) from None
-        # Kilobytes that it takes when nothing runs.
-        self.heap = int(self._result(result))
+            # Kilobytes that it takes when nothing runs.
+            self.heap = self._load(load, code, b"@" + script.path, startup, version.startup_name() if startup else None)
+        finally:
+            del services.building[thread]
 
-    @staticmethod
-    def _result(result: Any) -> Any:
-        if isinstance(result, tuple) and result[0] is None:
-            raise ScriptError(text(result[1]), text(result[2]))
-        return result
+    def _load(self, load: Callable[..., Any], *arguments: Any) -> int:
+        self.running = self.version
+        try:
+            result = load(*arguments)
+        except Exception as error:
+            result = None, b"Lua failed: " + str(error).encode("utf-8", "backslashreplace"), b""
+        self.running = None
+        told = self._target.pending and self._settle()
+        if told or result.__class__ is tuple:
+            # A top level that went on after it was told to end is a failed one, too.
+            message, traceback = result[1:] if result.__class__ is tuple else (b"", b"")
+            raise _failure(told, text(message), text(traceback))
+        return int(result)
 
     def handle(self, params: bytes, body: Any, thread: int, wanted: Wanted) -> Response:
         """Run the script's entry point for one request: the CGI response, or (head, body) of one with a large body,
@@ -136,9 +165,11 @@ class LuaState:
 
         `params` is the raw PARAMS stream; `body` is bytes, or a file to read; `thread` is Info.Thread.
         `wanted` is what the state was chosen by: if the prelude reads other values in `params`, nothing runs.
-        Raises ScriptError with the Lua traceback; ProtocolError for params that are not what they seemed.
+        Raises ScriptError with the Lua traceback, ScriptTimeout for one that was interrupted; ProtocolError for
+        params that are not what they seemed.
         """
         self.served += 1
+        self.running = params
         on_disk = body.__class__ is not bytes
         if on_disk:
             self._host.body, body = body, None
@@ -147,15 +178,42 @@ class LuaState:
         except Exception as error:
             # Lua itself gave up (memory, a broken _G): what the state holds cannot be trusted.
             self.broken = True
-            raise ScriptError("Lua failed: %s" % error) from None
+            self.running = None
+            raise _failure(self._settle(), "Lua failed: %s" % error) from None
         finally:
             if on_disk:
                 self._host.body = None
+        self.running = None
+        # In this order: see Target.pending.
+        told = self._target.pending and self._settle()
         if result.__class__ is not bytes and result[0] is None:
             if result[1] is False:
                 raise ProtocolError("the params are cut off, or name another script than they seem to")
-            raise ScriptError(text(result[1]), text(result[2]))
+            raise _failure(told, text(result[1]), text(result[2]))
         return result
+
+    def _settle(self) -> Optional[Tuple[str, str]]:
+        """Another thread was at this state: nothing shall hit what it runs next.  (message, traceback) if it was
+        to be interrupted; such a state is not used again."""
+        told = self._target.disarm()
+        if told:
+            self.broken = True
+        return told
+
+    def interrupt(self, message: str, run: Any = None) -> bool:
+        """Raise an error in the running script, from another thread: the request ends by a ScriptTimeout with this
+        message, unless it ends well by itself before.  `run` is what `running` was when the caller decided.
+
+        False if that is over, or cannot be.  Call it again until the request is gone (see interrupt.py), and count
+        with scripts that no error can reach.
+        """
+        run = self.running if run is None else run
+        return run is not None and self._target.stop(message, lambda: self.running is run)
+
+    def traceback(self, run: Any = None) -> Optional[str]:
+        """Where the running script is, from another thread; None if nothing runs, or within C for long."""
+        run = self.running if run is None else run
+        return None if run is None else self._target.trace(lambda: self.running is run)
 
     def collect(self) -> int:
         """A full garbage collection; only between requests.  The kilobytes that are in use after it."""
@@ -163,6 +221,7 @@ class LuaState:
 
     def close(self) -> None:
         """Close the runtime: Lua's finalizers run now."""
+        self._target.forget()
         self._handle = self._collect = self._runtime = None
 
     def __enter__(self) -> "LuaState":

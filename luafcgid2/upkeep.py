@@ -12,13 +12,14 @@ from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
 from .entry import Entry, Rules
 from .errors import Error
-from .state import LuaState
+from .state import LuaState, Services
 
 
 class Upkeep:
     """See the module's contract."""
 
     _rules: Rules
+    _services: Services
     _logger: logging.Logger
     _entries: Dict[Tuple[bytes, bytes], Entry]
     _lock: threading.Lock
@@ -106,6 +107,11 @@ class Upkeep:
                 closed += 1
         self.housekeep()
         return closed
+
+    @property
+    def building(self) -> Dict[int, LuaState]:
+        """The states whose top level runs now, by thread."""
+        return self._services.building
 
     @property
     def entries(self) -> List[Entry]:

@@ -131,6 +131,7 @@ class Worker:
 
     def _sit(self, seat: Seat) -> None:
         """The life of one thread: parked, leading, parked again."""
+        seat.ident = threading.get_ident()
         while True:
             with self._lock:
                 self._parked += 1
@@ -218,7 +219,7 @@ class Worker:
                 if not self._appoint():
                     self._stand_in()
             return leader.serial, 0
-        if leader.serial != serial:
+        if leader.serial != serial or self._slot.busy:
             return leader.serial, 0
         if quiet == QUIET_TICKS - 1:
             self._rest()

@@ -2,7 +2,7 @@
 -- In: host functions, settings and the bytecode of the other modules, one call each; then `start`.  Modules
 -- that few scripts need are asked for later, by host.prelude(name).
 -- Out: the functions that Python calls: load(code, name, startup, startup_name), handle(params, body, thread),
--- collect().
+-- collect(), and the addresses that interrupt.py needs.
 -- Only state.py calls it.  A script never sees it.
 
 local load, collectgarbage, assert = loadstring or load, collectgarbage, assert
@@ -37,10 +37,10 @@ function boot.module(name, code)
 end
 
 function boot.start()
-  local run = import("run")
+  local run, coroutines = import("run"), import("coroutines")
   -- What comes later needs this one; the others shall not keep alive what they needed at the start only.
   codes, loaded = nil, { values = loaded.values }
-  return run.load, run.handle, run.collect
+  return run.load, run.handle, run.collect, coroutines.addresses()
 end
 
 return boot

@@ -4,15 +4,20 @@
 -- of the prelude keep the originals, which they fetched before.  What is not named here stays as Lua has it.
 
 local import, host = ...
-local popen = import("popen")
+local popen, coroutines = import("popen"), import("coroutines")
 local error, pcall, rawequal, select = error, pcall, rawequal, select
 local tostring, type, xpcall = tostring, type, xpcall
 local concat, floor, randomseed = table.concat, math.floor, math.randomseed
-local resume, traceback = coroutine.resume, debug.traceback
+local sub, traceback = string.sub, debug.traceback
 local execute, setlocale = os.execute, os.setlocale
 local G = _G
 
 local stdlib = {}
+
+-- The error by which Python stops a script.  No hook runs inside a handler, which could then go on for ever.
+local function stopped(value)
+  return type(value) == "string" and sub(value, -1) == "\3"
+end
 
 -- os.exit ends the request: the token passes through everything that would otherwise catch it.
 local function install_exit(token)
@@ -44,13 +49,9 @@ local function install_exit(token)
     if type(handler) ~= "function" or handler == traceback then return pass(xpcall(...)) end
     leaving = false
     return pass_handled(xpcall(f, function(value)
-      if rawequal(value, token) then return value end
+      if rawequal(value, token) or stopped(value) then return value end
       return handler(value)
     end, select(3, ...)))
-  end
-
-  function G.coroutine.resume(...)
-    return pass(resume(...))
   end
 end
 
@@ -95,6 +96,7 @@ end
 function stdlib.install(env)
   G.python, package.loaded.python = nil, nil
   install_exit(env.exit_token)
+  coroutines.install(env.exit_token)
   install_print(env.log)
   install_setlocale()
   install_random()

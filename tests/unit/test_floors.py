@@ -17,7 +17,7 @@ FLOORS = {
     3: "check entry gate hung memory migrate pool quarantine reference state status status.desk "
        "status.metrics status.page "
        "status.plain top upkeep watch",
-    2: "changes client config configtext docroot listener log luaconfig options options_table pidfile popen "
+    2: "changes client config configtext docroot interrupt listener log luaconfig options options_table pidfile popen "
        "privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
        "sessions.redis_shared "
        "sessions.redis_store sessions.redis_url sessions.session "
