@@ -222,11 +222,37 @@ Entrypoint = "main"
 
 ---- Log
 
--- The log; SIGUSR1 opens it anew. Empty: standard error.
+-- The log; SIGUSR1 opens it anew. "syslog": the system's log. Empty or "stderr": standard error, for
+-- systemd's journal with the priority that it knows.
 LogFilePath = "/var/log/luafcgid2/luafcgid2.log"
 
 -- The least level that is logged. One of "debug", "info", "warning", "error", "critical".
 -- LogLevel = "info"
+
+-- text: time, pid, level, message; json: the same as one object a line, with a script's name, a URI
+-- and seconds in fields of their own. One of "text", "json".
+-- LogFormat = "text"
+
+-- The facility of events in syslog. One of "daemon", "user", "local0", "local1", "local2", "local3",
+-- "local4", "local5", "local6", "local7".
+-- SyslogFacility = "daemon"
+
+-- The socket of syslog.
+-- SyslogSocket = "/dev/log"
+
+-- A request that runs for so long is logged, once, with script, URI, seconds and the Lua traceback of
+-- that moment; 0: none is. In seconds.
+-- SlowLogTime = 0
+
+-- The file of such entries; empty: the log.
+-- SlowLogPath = "/var/log/luafcgid2/slow.log"
+
+-- The access log: a line for each request, written in batches; SIGUSR1 opens it anew. Empty: none.
+-- AccessLogPath = "/var/log/luafcgid2/access.log"
+
+-- text: the common log format, then milliseconds, milliseconds of CPU and KB of the Lua state; json:
+-- one object a line. One of "text", "json".
+-- AccessLogFormat = "text"
 
 ---- Status
 

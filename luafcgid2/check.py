@@ -42,6 +42,8 @@ def _check_listener(address: listener.Address) -> None:
 
 def _missing(config: Any) -> List[str]:
     folders = [("LogFilePath", os.path.dirname(config.log_file_path)),
+               ("SlowLogPath", os.path.dirname(config.slow_log_path)),
+               ("AccessLogPath", os.path.dirname(config.access_log_path)),
                ("PidFile", os.path.dirname(config.pid_file)), ("TempDir", config.temp_dir)]
     folders += [("ScriptRoots", root) for root in config.script_roots]
     return [f"{name}: there is no directory {folder}" for name, folder in folders

@@ -1,121 +1,216 @@
-"""The server's log: one event, one line, appended to `LogFilePath`.
+"""The server's log: one event, one line, to where `LogFilePath` says: a file, syslog or standard error.
 
-In: the Config (`log_file_path`, `log_level`).  Out: the `logging.Logger` named "luafcgid2", whose lines read
-`2026-11-23 12:00:00.123 [pid] level: message`.  The master calls `setup` before it forks; master and workers
-call `reopen` on SIGUSR1, after logrotate moved the file away.  A line is one write(2) on an O_APPEND
-descriptor, so lines of several processes do not mix.  This module rotates nothing and raises nothing: a log
-that cannot be written must not stop a server.
+In: the Config (the options of the group "Log").  Out: the `logging.Logger` named "luafcgid2"; logformat.py says
+what its lines look like.  The master calls `setup` before it forks; master and workers call `reopen` on SIGUSR1,
+after logrotate moved the file away.  A worker calls `batch` and then `flush` from time to time: its lines below
+"warning" wait for a second or for 64 KB, so that a script that logs much costs few writes; a warning or an error
+is written at once, with all that waited before it.  Nobody else keeps lines back, so a fork copies none; a
+worker that is killed loses at most those of its last second.  This module rotates nothing and raises nothing: a
+log that cannot be written must not stop a server; when it can be again, a line says how many lines are missing.
 """
-
 from __future__ import annotations
 
 import logging
 import os
+import stat
 import time
-from typing import Optional
+from typing import Callable, Iterator, List, Optional, Union
 
 from . import privileges
+from .logfile import STDERR, LogFile
+from .logformat import LineFormatter, formatter, severity
+from .syslogger import SyslogHandler
 
 NAME = "luafcgid2"
+SYSLOG = "syslog"
 STDERR_PATHS = ("", "-", "stderr", "/dev/stderr")
-FILE_MODE = 0o640
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "notice": logging.INFO, "warning": logging.WARNING,
           "error": logging.ERROR, "critical": logging.CRITICAL}
-# A message may hold what a client sent: no control character may reach the terminal of who reads the log, and
-# a further line is indented, so that it cannot pass for an event of its own.
-ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if code not in (9, 10)}
-ESCAPES[10] = "\n    "
-
-
-class LineFormatter(logging.Formatter):
-    """Makes the line; the time is local, with milliseconds."""
-
-    def __init__(self) -> None:
-        super().__init__("%(message)s")
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record).rstrip("\n").translate(ESCAPES)
-        day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        # os.getpid(), not record.process: the logging module may cache that over a fork.
-        return f"{day}.{int(record.msecs):03d} [{os.getpid()}] {record.levelname.lower()}: {text}\n"
+BATCH_BYTES = 65536
+BATCH_SECONDS = 1.0
 
 
 class FileHandler(logging.Handler):
     """Appends lines to a file, or to standard error while the file cannot be opened.
 
-    path: the file, or one of STDERR_PATHS.  `problem` is "" or why standard error is in use.
+    path: the file, or one of STDERR_PATHS; key: the option that names it, for messages.  `problem` is "" or why
+    standard error is in use.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, lines: LineFormatter, key: str = "LogFilePath") -> None:
         super().__init__()
-        self.path = path
-        self.problem = ""
-        self._fd = 2
-        self.setFormatter(LineFormatter())
-        self.reopen()
+        self.setFormatter(lines)
+        self._key = key
+        self._waiting: List[bytes] = []
+        self._size, self._since = 0, 0.0
+        self._on_wait: Optional[Callable[[], None]] = None
+        self.file = LogFile("" if path in STDERR_PATHS else path, self._notice)
+        self._journal = _is_journal(STDERR)
+
+    @property
+    def problem(self) -> str:
+        return self.file.problem and "%s = %r: %s" % (self._key, self.file.path, self.file.problem)
+
+    def batch(self, on_wait: Optional[Callable[[], object]]) -> None:
+        """Keep lines below "warning" back until `flush`, if they go to a file; None: write each at once again.
+
+        on_wait: called by the thread that logs, with the handler's lock held, when the first line begins to wait.
+        """
+        with self.lock:
+            self._on_wait = on_wait
+            self.flush()
+
+    def forget(self) -> None:
+        """Count lost lines from here on."""
+        self.file.lost = 0
 
     def reopen(self) -> None:
-        """Open the path anew; when that fails, stay with what is open and say why in `problem`."""
-        if self.path in STDERR_PATHS:
-            return
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY
-        self.problem = ""
-        try:
-            fd = _open(self.path, flags)
-        except OSError as error:
-            kept = "standard error" if self._fd == 2 else "the file opened before"
-            self.problem = f"LogFilePath = {self.path!r}: {error.strerror}; logging to {kept}"
-            return
-        if self._fd == 2:
-            self._fd = fd
-            return
-        # The number stays the same, so a thread that is writing meets either file and never a closed one.
-        os.dup2(fd, self._fd, inheritable=False)
-        os.close(fd)
+        """Open the path anew, with what waits in the old file; when that fails, see `problem`."""
+        with self.lock:
+            self.flush()
+            self.file.reopen()
+            self._journal = _is_journal(STDERR)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            data = self.format(record).encode("utf-8", "surrogateescape")
-            while data:
-                data = data[os.write(self._fd, data):]
-        except (OSError, UnicodeError, ValueError, TypeError):
-            # A full disk or a bad format must not end a request.
+            line = self.formatter.line(record)
+        except (UnicodeError, ValueError, TypeError):
+            # A bad format must not end a request.
             return
+        if self.file.on_stderr:
+            # A journal or a terminal is read while it is written, and is no disk of ours.
+            self.file.append(_marked(line, record.levelno) if self._journal else line)
+            return
+        self._waiting.append(line)
+        self._size += len(line)
+        if self._on_wait is None or record.levelno >= logging.WARNING or self._size >= BATCH_BYTES:
+            self.flush()
+        elif len(self._waiting) == 1:
+            self._since = time.monotonic()
+            self._on_wait()
 
+    def flush(self, older_than: float = 0.0) -> None:
+        """Write what waits, if its first line has waited for so many seconds."""
+        if not self._waiting and not (self.file.lost and not older_than):
+            return
+        with self.lock:
+            if older_than and time.monotonic() - self._since < older_than:
+                return
+            data = b"".join(self._waiting)
+            self._waiting, self._size = [], 0
+            self.file.append(data)
 
-def _open(path: str, flags: int) -> int:
-    try:
-        # Without O_CREAT first: kernels with fs.protected_regular refuse O_CREAT on another user's file.
-        return os.open(path, flags)
-    except FileNotFoundError:
-        return os.open(path, flags | os.O_CREAT, FILE_MODE)
+    def close(self) -> None:
+        with self.lock:
+            self.flush()
+            self.file.close()
+        super().close()
+
+    def _notice(self, text: str) -> bytes:
+        text = "%s = %r: %s" % (self._key, self.file.path, text)
+        line = self.formatter.line(logging.LogRecord(NAME, logging.WARNING, "", 0, text, None, None))
+        return _marked(line, logging.WARNING) if self.file.on_stderr and self._journal else line
 
 
 def setup(config: object, stderr: bool = False,
           identity: Optional[privileges.Identity] = None) -> logging.Logger:
     """Open the log and return the logger; calling it again replaces the earlier one.
 
-    stderr: log to standard error whatever the Config says.  identity: who opens the file (the user that the
-    workers become), so that they can reopen it and that it belongs to them; None = as the process is.
+    stderr: log to standard error whatever the Config says.  identity: who opens the files (the user that the
+    workers become), so that they can reopen them and that they belong to them; None = as the process is.
     An unusable file is a warning on standard error, where the log then goes.
     """
     logger = logging.getLogger(NAME)
-    for handler in logger.handlers[:]:
-        logger.removeHandler(handler)
+    slow_logger = logger.getChild("slow")
+    for one in (logger, slow_logger):
+        for handler in one.handlers[:]:
+            one.removeHandler(handler)
+            handler.close()
+    lines = formatter(config.log_format)
     with privileges.acting_as(identity):
-        handler = FileHandler("" if stderr else config.log_file_path)
-    logger.addHandler(handler)
+        if config.log_file_path == SYSLOG and not stderr:
+            logger.addHandler(SyslogHandler(config.syslog_socket, config.syslog_facility, lines))
+        else:
+            logger.addHandler(FileHandler("" if stderr else config.log_file_path, lines))
+        if config.slow_log_path and not stderr:
+            slow_logger.addHandler(FileHandler(config.slow_log_path, lines, "SlowLogPath"))
     logger.setLevel(LEVELS.get(config.log_level, logging.INFO))
+    # Whoever sets SlowLogTime wants the entries, whatever LogLevel hides.
+    slow_logger.setLevel(logging.WARNING)
     logger.propagate = False
-    if handler.problem:
-        logger.warning("%s", handler.problem)
+    slow_logger.propagate = not slow_logger.handlers
+    for handler in _handlers(logger):
+        _complain(logger, handler)
     return logger
 
 
 def reopen(logger: logging.Logger) -> None:
-    """Open the log file again by its name, in this process; a failure is a line in the old file."""
-    for handler in logger.handlers:
+    """Open the log again by its name, in this process; a failure is a line in the old file."""
+    for handler in _handlers(logger):
+        handler.reopen()
+        _complain(logger, handler)
+
+
+def batch(logger: logging.Logger, on_wait: Optional[Callable[[], object]]) -> None:
+    """From now on lines below "warning" may wait in this process for a `flush`; None: no longer, before it ends.
+
+    on_wait: called by the thread that logs when the first line begins to wait; it must only wake who flushes.
+    Only a worker calls this, which forks no more.
+    """
+    for handler in _handlers(logger):
+        if on_wait is not None:
+            # What the master lost before the fork it tells itself.
+            handler.forget()
         if isinstance(handler, FileHandler):
-            handler.reopen()
-            if handler.problem:
-                logger.warning("%s", handler.problem)
+            handler.batch(on_wait)
+
+
+def flush(logger: logging.Logger, older_than: float = 0.0) -> None:
+    """Write the lines that wait, if the first of them has waited for `older_than` seconds (0: all)."""
+    for handler in _handlers(logger):
+        if isinstance(handler, FileHandler):
+            handler.flush(older_than)
+
+
+def slow(logger: logging.Logger, script: str, uri: str, seconds: float, traceback: str) -> None:
+    """The entry of a slow request: which, how long it has run so far, and the Lua traceback of that moment.
+
+    It goes to SlowLogPath, or to the log where that is empty, as a warning; further lines are indented, or fields
+    of the JSON object.
+    """
+    logger.getChild("slow").warning("slow request: %.3f s: %s %s", seconds, script, uri, extra={
+        "script": script, "uri": uri, "seconds": round(seconds, 3), "traceback": traceback})
+
+
+def _handlers(logger: logging.Logger) -> Iterator[Union[FileHandler, SyslogHandler]]:
+    for one in (logger, logger.getChild("slow")):
+        for handler in one.handlers:
+            if isinstance(handler, (FileHandler, SyslogHandler)):
+                yield handler
+
+
+def _complain(logger: logging.Logger, handler: Union[FileHandler, SyslogHandler]) -> None:
+    if not handler.problem:
+        return
+    if isinstance(handler, SyslogHandler):
+        # It cannot say so itself.
+        line = logging.LogRecord(NAME, logging.WARNING, "", 0, "LogFilePath = 'syslog': %s", (handler.problem,), None)
+        LogFile("").append(handler.formatter.line(line))
+    else:
+        logger.warning("%s", handler.problem)
+
+
+def _is_journal(fd: int) -> bool:
+    """Whether the descriptor leads to journald, as systemd.exec(5) says: $JOURNAL_STREAM is its device:inode."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return False
+    return stat.S_ISSOCK(found.st_mode) and \
+        os.environ.get("JOURNAL_STREAM", "") == "%d:%d" % (found.st_dev, found.st_ino)
+
+
+def _marked(line: bytes, level: int) -> bytes:
+    """Each line with the priority of sd-daemon(3) in front: journald takes every line for an event."""
+    mark = b"<%d>" % severity(level)
+    return b"".join(mark + one + b"\n" for one in line[:-1].split(b"\n"))

@@ -18,7 +18,7 @@ CPP, C, NEITHER = "the C++ luafcgid2", "the C luafcgid", "this server"
 _DEAD_SPELLINGS = {"listen": "Listen", "entrypoint": "Entrypoint"}
 # Lua types that the C++ luafcgid2 took for each kind of value; all others it ignored.
 _TAKEN = {"bool": "boolean", "int": "number", "ms": "number", "bytes": "number", "string": "string",
-          "path": "string", "address": "string", "headers": "string"}
+          "path": "string", "log": "string", "address": "string", "headers": "string"}
 
 
 def report_file(path: str) -> str:

@@ -178,6 +178,10 @@ def _path(option: Option, value: Any, remarks: List[str]) -> str:
     return os.path.abspath(path) if path else ""
 
 
+def _log(option: Option, value: Any, remarks: List[str]) -> str:
+    return value if value in ("syslog", "stderr", "-") else _path(option, value, remarks)
+
+
 def _address(option: Option, value: Any, remarks: List[str]) -> str:
     # The forms of libfcgi, and what listener.py adds to them; which socket it is shall be known here already.
     address = _string(option, value, remarks)
@@ -243,14 +247,15 @@ def _table(option: Option, value: Any, remarks: List[str]) -> Any:
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 CHECKS: Dict[str, Callable[[Option, Any, List[str]], Any]] = {
     "int": _whole, "ms": _whole, "bytes": _whole, "size": _size, "seconds": _number, "bool": _bool, "string": _string,
-    "path": _path, "address": _address, "account": _account, "version": _version, "octal": _octal,
+    "path": _path, "log": _log, "address": _address, "account": _account, "version": _version, "octal": _octal,
     "strings": _strings, "paths": _paths, "headers": _headers, "table": _table,
 }
 _KIND_WORDS = {
     "size": "a size in bytes or as a string such as \"128M\" or \"1G\"",
     "int": "a whole number", "ms": "a whole number", "bytes": "a whole number", "seconds": "a number",
     "bool": "true or false, without quotes", "string": "a string on one line",
-    "path": "a path as a string, or \"\"", "address": "an address as a string",
+    "path": "a path as a string, or \"\"", "log": "a path as a string, \"syslog\", \"stderr\" or \"\"",
+    "address": "an address as a string",
     "account": "a name or a number", "version": "a version",
     "octal": "a file mode in octal, such as \"0660\"",
     "strings": "a table of strings", "paths": "a table of paths",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any, Dict, Tuple
 from collections.abc import Iterator
 
+from .options_logs import LOGS
+
 CPP, C = "luafcgid2", "luafcgid"
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _BIG = 1 << 40
@@ -204,13 +206,6 @@ SHARED = (
          doc="Keys and values of Shared together, in SessionStore; beyond it what was not used for longest goes. "
              "A Redis is bounded by its own maxmemory and maxmemory-policy instead."),
 )
-LOG = (
-    dict(name="LogFilePath", field="log_file_path", kind="path", default="/var/log/luafcgid2/luafcgid2.log",
-         since=CPP, aliases=("logfile",), active=True,
-         doc="The log; SIGUSR1 opens it anew. Empty: standard error."),
-    dict(name="LogLevel", field="log_level", kind="string", default="info",
-         choices=("debug", "info", "warning", "error", "critical"), doc="The least level that is logged."),
-)
 _OWN_PATH = dict(kind="string", default="", pattern=r"(/[^\x00-\x20\x7f?#]*)?",
                  allowed_text='a path that begins with "/", as a string, or ""')
 STATUS = (
@@ -228,7 +223,7 @@ SCRIPT_DATA = (
 _GROUPS = (
     ("Processes", PROCESSES), ("Listener", LISTENER), ("Lua states", STATES), ("Scripts", SCRIPTS),
     ("Requests", REQUESTS), ("Supervision", SUPERVISION), ("Responses", RESPONSES), ("Sessions", SESSIONS),
-    ("Shared", SHARED), ("Log", LOG), ("Status", STATUS),
+    ("Shared", SHARED), ("Log", LOGS), ("Status", STATUS),
     ("Data for scripts", SCRIPT_DATA),
 )
 # Accepted so that old files start; (name, aliases, who read it, why it does nothing here).

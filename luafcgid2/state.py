@@ -62,8 +62,8 @@ class Host:
         self.body: Any = None
 
     def log(self, message: bytes) -> None:
-        """Log(): one line that names the script."""
-        self._logger.info("%s: %s", text(self._version.script.path), text(message))
+        """Log() and print(): one line that names the script."""
+        self._logger.info("%s", text(message), extra={"script": text(self._version.script.path)})
 
     def receive(self, size: int) -> bytes:
         """Receive() of a body on disk; -1 reads all that is left."""

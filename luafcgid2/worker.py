@@ -76,11 +76,14 @@ class Worker:
             self._boot()
         except (Error, OSError) as error:
             raise BootError(str(error)) from error
+        # A line of a request that runs long may come while the main thread sleeps: it is woken to write it.
+        log.batch(self._logger, lambda: os.write(self._wake_write, b"l"))
         try:
             graceful = self._watch()
             return self._drain() if graceful else 0
         finally:
             self._slot.state = DRAINING
+            log.batch(self._logger, None)
 
     def _boot(self) -> None:
         self._handle_signals()
@@ -203,6 +206,7 @@ class Worker:
                         return end
             if self._poller.waiting:
                 self._poller.check_times()
+            log.flush(self._logger, log.BATCH_SECONDS)
             serial, quiet = self._look(serial, quiet)
 
     def _look(self, serial: int, quiet: int) -> Tuple[int, int]:
@@ -240,6 +244,7 @@ class Worker:
             if leader is None or leader.serving:
                 break
         self._show(self._responder.last_script)
+        log.flush(self._logger)
 
     def _show(self, script: bytes) -> None:
         if script != self._title:
@@ -283,6 +288,7 @@ class Worker:
                 return 0
             if poll.poll(DRAIN_TICK * 1000) and self._signalled() is False:
                 return 0
+            log.flush(self._logger, log.BATCH_SECONDS)
             leader = self._leader
             if leader is not None and not leader.polling:
                 self._appoint()

@@ -382,6 +382,26 @@ def wait_until_quiet(worker):
     wait_until(quiet, "the worker falls asleep")
 
 
+def test_a_line_of_a_long_request_is_written_while_it_runs():
+    with Worker() as worker:
+        first, second = (os.path.join(worker.folder, name) for name in ("first", "second"))
+        for path in (first, second):
+            os.mkfifo(path)
+        with open(os.path.join(worker.folder, "late.lua"), "w") as file:
+            file.write("function main() io.open('%s'):close() Log('late') io.open('%s'):close() end" % (first, second))
+        asking = threading.Thread(target=worker.ask, args=("late.lua",))
+        asking.start()
+        # Far more than QUIET_TICKS: if the main thread sleeps at all while a request waits, it does now.
+        time.sleep(0.6)
+        # Each of the two returns when the script has opened the other end.
+        with open(first, "wb"):
+            pass
+        wait_until(lambda: "late" in worker.log_text(), "the line")
+        with open(second, "wb"):
+            pass
+        asking.join(PATIENCE)
+
+
 def test_an_idle_worker_never_wakes():
     with Worker() as worker, worker.client() as kept:
         for _ in range(3):

@@ -54,14 +54,15 @@ def equal(actual, expected):
 
 
 class Lines(logging.Handler):
-    """Collects what is logged."""
+    """Collects what is logged, and the name of the script that each line carries."""
 
     def __init__(self):
         super().__init__()
-        self.lines = []
+        self.lines, self.scripts = [], []
 
     def emit(self, record):
         self.lines.append(record.getMessage())
+        self.scripts.append(getattr(record, "script", ""))
 
     def text(self):
         return "\n".join(self.lines)

@@ -22,7 +22,8 @@ FLOORS = {
        "sessions.redis_shared "
        "sessions.redis_store sessions.redis_url sessions.session "
        "sessions.shared sessions.shared_sqlite sessions.shared_store "
-       "sessions.sqlite sessions.staging sessions.statements snapshot socketfile",
+       "sessions.sqlite sessions.staging sessions.statements snapshot socketfile "
+       "accesslog logfile logformat options_logs syslogger",
     1: "fcgi runtime",
     0: "__init__ answer body decisions errors pages params records replies sending units",
 }
@@ -34,8 +35,9 @@ SIDEWAYS = {
     "status.desk": "status",
     "pool": "entry state upkeep", "upkeep": "entry state", "entry": "state",
     "config": "configtext luaconfig options", "configtext": "options", "luaconfig": "options",
-    "options": "options_table",
-    "listener": "privileges socketfile", "log": "privileges", "pidfile": "privileges",
+    "options": "options_table", "options_table": "options_logs",
+    "listener": "privileges socketfile", "log": "logfile logformat privileges syslogger", "pidfile": "privileges",
+    "accesslog": "logfile logformat", "syslogger": "logformat",
     "seat": "scoreboard",
     "snapshot": "scoreboard", "status": "status.metrics status.page status.plain", "top": "watch",
     "sessions.session": "sessions sessions.cookie sessions.staging",

@@ -109,6 +109,8 @@ def test_booleans_take_true_and_false_only(option, value):
     ("DefaultHeaders", "A: 1", "A: 1\r\n"), ("DefaultHeaders", "A: 1\nB:2\r\n\r\n", "A: 1\r\nB:2\r\n"),
     ("DefaultHeaders", "", ""), ("DefaultHttpStatus", "404", "404"),
     ("LogFilePath", "logs/x.log", os.path.abspath("logs/x.log")), ("LogFilePath", "", ""),
+    ("LogFilePath", "syslog", "syslog"), ("LogFilePath", "stderr", "stderr"), ("LogFilePath", "-", "-"),
+    ("AccessLogPath", "syslog", os.path.abspath("syslog")), ("LogFormat", "JSON", "json"),
     ("Listen", "site.sock", os.path.abspath("site.sock")), ("Listen", "unix:/run/x.sock", "/run/x.sock"),
     ("Listen", ":9000", ":9000"), ("Listen", "*:9000", "*:9000"), ("Listen", "[::1]:9000", "[::1]:9000"),
     ("Listen", "localhost:9000", "localhost:9000"), ("Listen", "fd:3", "fd:3"),
