@@ -6,8 +6,8 @@ format with three numbers behind it (milliseconds, milliseconds of CPU, KB of th
 How a worker uses it (nobody else does):
 
 - after the fork and after the privileges are dropped: `log = accesslog.open_log(config, logger)`; None: it is off;
-- the thread that answered, when the reply is out: `log.add(params, status, sent_bytes, started_wall, seconds,
-  cpu_seconds, heap_kb)`.  This appends one tuple; nothing is decoded or written on the way of a response;
+- the server core gets `log.around(responder.respond)`, so that a worker without this log pays nothing; it calls
+  `log.add` for each answer, which appends one tuple: nothing is decoded or written on the way of a response;
 - the main thread: `log.flush(log.SECONDS)` at each tick, `log.flush()` before it rests and before it ends, and
   `log.reopen()` on SIGUSR1.  Only one thread at a time may call these two.
 
@@ -74,6 +74,18 @@ class AccessLog:
             self._dropped += 1
             return
         self._waiting.append((params, status, sent_bytes, started_wall, seconds, cpu_seconds, heap_kb))
+
+    def around(self, respond: Callable[..., Any]) -> Callable[..., Any]:
+        """The responder's function `respond`, which also tells this log."""
+        def logged(params: bytes, body: Any, problem: int, seat: Any) -> Any:
+            began, cpu = time.time(), time.thread_time_ns()
+            answer = respond(params, body, problem, seat)
+            head, rest = (answer, b"") if isinstance(answer, bytes) else answer[:2]
+            self.add(params, int(head[8:11]), len(head) - head.find(b"\r\n\r\n") - 4 + len(rest), began,
+                     time.time() - began, (time.thread_time_ns() - cpu) / 1e9,
+                     seat.heap or (seat.entry.heap if seat.entry else 0))
+            return answer
+        return logged
 
     def flush(self, older_than: float = 0.0) -> None:
         """Write what waits, once it has waited for `older_than` seconds or makes a batch; 0: all of it."""

@@ -54,6 +54,8 @@ class Monitor:
         if now >= self._next_slow:
             self._next_slow = now + SLOW_TICK
             self._publish(now)
+            if self._access is not None:
+                self._access.flush(self._access.SECONDS)
         if slot.evict != self._evictions:
             self._evictions = slot.evict
             slot.evicted += self._pool.evict()
@@ -62,6 +64,13 @@ class Monitor:
         """All is answered."""
         self.tick()
         self._publish(time.monotonic())
+        if self._access is not None:
+            self._access.flush()
+
+    def reopen(self) -> None:
+        """The access log was moved away."""
+        if self._access is not None:
+            self._access.reopen()
 
     def _publish(self, now: float) -> None:
         slot, seats = self._slot, self._seats
@@ -75,9 +84,9 @@ class Monitor:
         slot.latencies = [sum(counts) for counts in zip(*(seat.latencies for seat in seats))]
         for seat, line in zip(seats, slot.lines):
             line.serial, line.requests = seat.serial, seat.requests
+            entry = seat.entry
+            line.heap_kb = seat.heap or (entry.heap if entry else line.heap_kb)
         self._publish_scripts()
-        if self._access is not None:
-            self._access.flush()
         if self._measured and now >= self._next_measured:
             self._next_measured = now + MEMORY_TICK
             slot.pss_kb = procfs.pss_kb("self") or 0

@@ -120,8 +120,10 @@ class Responder:
         if answer.__class__ is bytes:
             return answer
         if len(answer) == 3:
-            # The heap has grown: it is collected once the response is out.
-            self._pool.wants_collection(state)
+            seat.heap = abs(int(answer[2]))
+            if answer[2] > 0:
+                # The heap has grown: it is collected once the response is out.
+                self._pool.wants_collection(state)
         return Reply(answer[0], answer[1])
 
     def _failure(self, error: Error, params: bytes) -> Reply:

@@ -26,7 +26,7 @@ class Seat:
     """
 
     __slots__ = ("number", "serial", "serving", "polling", "requests", "errors", "busy", "bytes_in", "bytes_out",
-                 "accepted", "latencies", "started", "params", "state", "entry", "ident",
+                 "accepted", "latencies", "started", "params", "state", "entry", "ident", "heap",
                  "_line", "_cells", "_base", "_script")
 
     def __init__(self, number: int, line: Optional[Any] = None) -> None:
@@ -40,13 +40,15 @@ class Seat:
         self.params: bytes = b""
         # The thread, as threading.get_ident() has it.
         self.ident = 0
+        # Kilobytes of the Lua state after the last request, where somebody wants to know.
+        self.heap = 0
         self.state: Optional[Any] = None
         # The pool's Entry of the script that runs.
         self.entry: Optional[Any] = None
 
     def begin(self, now: float, params: bytes) -> None:
         """A request is run from `now` on (monotonic seconds)."""
-        self.started, self.params, self.entry = now, params, None
+        self.started, self.params, self.entry, self.heap = now, params, None, 0
         self._cells[self._base + STARTED] = int(now * 1e9)
         self._cells[self._base + STATE] = RUNNING
 

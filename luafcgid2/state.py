@@ -161,7 +161,8 @@ class LuaState:
 
     def handle(self, params: bytes, body: Any, thread: int, wanted: Wanted) -> Response:
         """Run the script's entry point for one request: the CGI response, or (head, body) of one with a large body,
-        or (head, body, b"gc") if the state's heap has grown so much that it should be collected soon.
+        or (head, body, KB) if the state's heap has grown so much that it should be collected soon, or (head, body,
+        -KB) if it has not, but the settings ask for its size.
 
         `params` is the raw PARAMS stream; `body` is bytes, or a file to read; `thread` is Info.Thread.
         `wanted` is what the state was chosen by: if the prelude reads other values in `params`, nothing runs.

@@ -51,6 +51,7 @@ def settings(config: Any, engine: Engine) -> Dict[str, Any]:
         "default_content_type": encoded(config.default_content_type),
         "entrypoint": encoded(config.entrypoint),
         "elapsed": config.elapsed_time_header,
+        "report_heap": bool(config.access_log_path),
         "session_name": encoded(config.session_name),
         "config_code": engine.compile(config.globals_chunk, b"=Config"),
         "lua_path": encoded(config.lua_path, engine.default_path().decode()),

@@ -25,6 +25,7 @@ from typing import Any, Optional, Tuple
 import setproctitle
 
 from . import log
+from .accesslog import open_log
 from .errors import BootError, Error
 from .monitor import Monitor
 from .poller import Poller
@@ -97,11 +98,13 @@ class Worker:
         reporter = Reporter(self._ready_fd) if self._ready_fd is not None else None
         self._responder = make_responder(config, self._pool, scoreboard, self._logger, reporter,
                                          self._desk)
-        self._server = make_server(config, self._responder.respond, self._logger)
+        access = open_log(config, self._logger)
+        respond = access.around(self._responder.respond) if access else self._responder.respond
+        self._server = make_server(config, respond, self._logger)
         self._poller = Poller(self._listener, self._server, config.max_connections, config.read_timeout,
                               self._logger)
         self._monitor = Monitor(self._slot, self._seats, self._pool, self._logger, config.request_timeout,
-                                measured=bool(config.memory_budget), connections=self._poller.count)
+                                config.slow_log_time, bool(config.memory_budget), self._poller.count, access)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         for seat in self._seats:
@@ -263,6 +266,7 @@ class Worker:
                 end = True
             elif action == "reopen":
                 log.reopen(self._logger)
+                self._monitor.reopen()
         return end
 
     def _drain(self) -> int:

@@ -1,7 +1,7 @@
 -- One request inside a Lua state, from raw params to the response: the crossing.
 -- In: the PARAMS bytes, the body (or nil when it is on disk), the thread's number, and the SCRIPT_FILENAME and
 -- DOCUMENT_ROOT that Python found by searching.  Out: the response; or (head, body) for a large body; or (head,
--- body, "gc") when the heap has grown; (nil, message, traceback); or (nil, false) if the params are broken or
+-- body, KB) when the heap has grown to so many KB, or (head, body, -KB) when it has not and report_heap is set; (nil, message, traceback); or (nil, false) if the params are broken or
 -- say something else; then nothing has run.  Also loads the script and its surroundings.  Only state.py calls it.
 
 local import, host = ...
@@ -89,9 +89,10 @@ function run.handle(data, body, thread, name, root)
     if not ok then message, text = guard.describe(lines), "" end
   end
   if not ok then return nil, message, text end
-  if collectgarbage("count") <= limit then return response.finish(env.REQUEST_METHOD, lines) end
+  local count = collectgarbage("count")
+  if count <= limit and not settings.report_heap then return response.finish(env.REQUEST_METHOD, lines) end
   local head, rest = response.finish(env.REQUEST_METHOD, lines)
-  return head, rest or "", "gc"
+  return head, rest or "", count > limit and count or -count
 end
 
 function run.collect()
