@@ -16,7 +16,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 SYSCONFDIR ?= /etc
 LOCALSTATEDIR ?= /var
-EXTRAS ?= redis
+EXTRAS ?= redis,doctor
 
 TEST_PACKAGES = chromium chromium-driver curl iproute2 lighttpd lua-cjson lua-filesystem lua-lpeg lua-socket nginx \
 	openssl procps redis-server spawn-fcgi strace wrk
@@ -54,7 +54,7 @@ help:
 	@echo 'make bench      against a bare C responder and php-fpm   (BENCH="--seconds 5 --script session")'
 	@echo 'make bench-sessions   what a session costs among 100 and among 100,000 others'
 	@echo 'make sample     write etc/config.lua and the tables in README.rst from the table of options'
-	@echo 'make install    into $(PREFIX) and $(SYSCONFDIR)   (DESTDIR= PREFIX= EXTRAS=redis)'
+	@echo 'make install    into $(PREFIX) and $(SYSCONFDIR)   (DESTDIR= PREFIX= EXTRAS=redis,doctor)'
 	@echo 'make uninstall  remove the programs; configuration, sessions and logs stay'
 	@echo 'make clean      remove the virtualenv and everything built'
 

@@ -179,6 +179,24 @@ def migrate(path: str, config: str) -> None:
         _fail(error, error.exit_code)
 
 
+@main.command()
+@click.option("--url-path", "url", metavar="PATH", default="", help="A page, as /x.lua or http://host/x.lua.")
+@click.option("--script", metavar="FILE", default="", help="A page, by its file.")
+@click.option("--user", default="", help="Ask as this user; by default as the web server's.")
+@click.option("--nginx", metavar="FILE", default="", help="nginx's configuration, instead of the running one's.")
+@click.option("--lighttpd", metavar="FILE", default="", help="lighttpd's configuration.")
+@click.option("--timeout", "seconds", default=5.0, show_default=True, help="Seconds to wait for an answer.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def doctor(path: str, **asked: Any) -> None:
+    """Say why a page does not come, and what to change; 0: nothing is wrong."""
+    from .doctor.report import run
+    try:
+        sys.exit(run(path, **asked))
+    except Error as error:
+        _fail(error, FAILED)
+
+
 def _load(path: str) -> Any:
     from . import config as configuration
     return configuration.load(path)

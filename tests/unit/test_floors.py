@@ -13,19 +13,24 @@ PACKAGE = os.path.join(ROOT, "luafcgid2")
 FLOORS = {
     6: "__main__ cli ctl front serve",
     5: "master monitor poller ready signals supervision wiring worker",
-    4: "responder",
+    4: "responder "
+       "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why",
     3: "check entry gate hung memory migrate pool quarantine reference state status status.desk "
        "status.metrics status.page "
-       "status.plain top upkeep watch",
+       "status.plain top upkeep watch "
+       "doctor.visitor",
     2: "changes client config configtext docroot interrupt listener log luaconfig options options_table pidfile popen "
        "privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
        "sessions.redis_shared "
        "sessions.redis_store sessions.redis_url sessions.session "
        "sessions.shared sessions.shared_sqlite sessions.shared_store "
        "sessions.sqlite sessions.staging sessions.statements snapshot socketfile "
-       "accesslog logfile logformat options_logs syslogger",
-    1: "fcgi runtime",
-    0: "__init__ answer body decisions errors pages params records replies sending units",
+       "accesslog logfile logformat options_logs syslogger "
+       "doctor.modules",
+    1: "fcgi runtime "
+       "doctor.lighttpd doctor.nginx",
+    0: "doctor "
+       "__init__ answer body decisions errors pages params records replies sending units",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
@@ -36,6 +41,10 @@ SIDEWAYS = {
     "pool": "entry state upkeep", "upkeep": "entry state", "entry": "state",
     "config": "configtext luaconfig options", "configtext": "options", "luaconfig": "options",
     "options": "options_table", "options_table": "options_logs",
+    "doctor.facts": "doctor.machine", "doctor.why": "doctor.facts", "doctor.webchecks": "doctor.facts",
+    "doctor.page": "doctor.facts doctor.webchecks doctor.why",
+    "doctor.checks": "doctor.facts doctor.page doctor.webchecks doctor.why",
+    "doctor.report": "doctor.checks doctor.facts", "doctor.modules": "privileges",
     "listener": "privileges socketfile", "log": "logfile logformat privileges syslogger", "pidfile": "privileges",
     "accesslog": "logfile logformat", "syslogger": "logformat",
     "seat": "scoreboard",
@@ -53,8 +62,9 @@ SIDEWAYS = {
     "replies": "records", "wiring": "ready",
 }
 DOORS = {
-    "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "ctl"}, "setproctitle": {"master", "worker"},
-    "waitress": {"serve"}, "redis": {"sessions.redis_store"}, "rich": {"top"},
+    "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "ctl", "doctor.report"},
+    "setproctitle": {"master", "worker"},
+    "crossplane": {"doctor.nginx"}, "waitress": {"serve"}, "redis": {"sessions.redis_store"}, "rich": {"top"},
 }
 CODE_LINES, FUNCTION_LINES, LUA_LINES = 250, 50, 120
 
