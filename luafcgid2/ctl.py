@@ -19,6 +19,7 @@ import click
 
 from . import __version__
 from .errors import ConfigError, ControlError, Error, ListenError
+from .orders import NOTE, await_outcome
 from .pidfile import PidFile, Probe, probe
 from .ready import VARIABLE, wait_for
 
@@ -104,11 +105,29 @@ def restart(path: str, user: str, timeout: float) -> None:
     _start(config, user, timeout)
 
 
-@verb()
-def reload(path: str) -> None:
-    """Make the server load its scripts anew; no request fails."""
-    pid = _signal(_find(path), signal.SIGHUP)
-    click.echo(f"luafcgid2 reloads its scripts (pid {pid})")
+@verb(unusable=FAILED)
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds until it must be done.")
+def reload(path: str, timeout: float) -> None:
+    """Make the server load its scripts and its configuration anew; no request fails.
+
+    Exit code 1 when the configuration cannot be used: the server goes on with the one that it has.
+    """
+    config = _find(path)
+    click.echo(_order(config, signal.SIGHUP, timeout, "luafcgid2 has reloaded",
+                      "luafcgid2 keeps its old configuration"))
+
+
+@verb(unusable=FAILED)
+@click.option("--timeout", default=70.0, show_default=True, help="Seconds until it must be done.")
+def upgrade(path: str, timeout: float) -> None:
+    """Hand over to newly installed code; no request fails.
+
+    A new master takes the socket, the old one finishes its requests and leaves. Exit code 1 when the new one does
+    not start: the old one goes on.
+    """
+    config = _find(path)
+    click.echo(_order(config, signal.SIGUSR2, timeout, "luafcgid2 has a new master",
+                      "luafcgid2 keeps its old master"))
 
 
 @verb()
@@ -284,6 +303,23 @@ def _signal(config: Any, number: int) -> int:
     except OSError as error:
         raise ControlError(f"pid {found.pid}: {error.strerror}", NO_RIGHTS) from error
     return found.pid
+
+
+def _order(config: Any, number: int, timeout: float, done: str, refused: str) -> str:
+    """Have the master reload or upgrade by signal `number`, and wait for what becomes of it: a line to print.
+    ControlError with its reason when nothing changed, or after `timeout` seconds."""
+    from .scoreboard import Scoreboard
+    try:
+        header = Scoreboard.of(_running(config)).header
+    except (OSError, LookupError):
+        # Not root, or no /proc: it can be asked, but not watched.
+        return f"luafcgid2 was asked (pid {_signal(config, number)}); its log says what became of it"
+    asked = header.asked
+    pid = _signal(config, number)
+    outcome = await_outcome(header, asked, pid, timeout)
+    if outcome and not outcome.startswith(NOTE):
+        raise ControlError(f"{refused}: {outcome}", FAILED)
+    return f"{done} (pid {_probe(config).pid})" + (f"; {outcome[len(NOTE):]}" if outcome else "")
 
 
 def _stop(config: Any) -> None:

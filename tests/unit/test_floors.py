@@ -12,11 +12,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PACKAGE = os.path.join(ROOT, "luafcgid2")
 FLOORS = {
     6: "__main__ cli ctl front serve",
-    5: "master monitor poller ready signals supervision wiring worker",
+    5: "changeover children master monitor orders poller ready reload roster scaling signals supervision upgrade wear "
+       "watched wiring worker",
     4: "responder",
-    3: "check entry gate hung memory migrate pool quarantine reference state status status.desk status.metrics status.page "
-       "status.plain top upkeep watch",
-    2: "changes client config configtext docroot listener log luaconfig options options_table pidfile popen "
+    3: "check entry gate hung memory migrate pool quarantine reference state status status.desk status.metrics "
+       "status.page status.plain top upkeep watch",
+    2: "changes client config configtext docroot handoff listener log luaconfig options options_processes "
+       "options_table pidfile popen "
        "privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
        "sessions.redis_shared "
        "sessions.redis_store sessions.redis_url sessions.session "
@@ -29,11 +31,14 @@ FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.spl
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
 SIDEWAYS = {
     "__main__": "cli", "cli": "serve", "serve": "front",
-    "master": "ready signals supervision worker", "worker": "monitor poller ready wiring",
+    "master": "changeover children orders ready reload roster scaling signals upgrade wear worker",
+    "changeover": "orders reload upgrade", "roster": "children scaling supervision wear",
+    "scaling": "children", "wear": "children", "children": "signals", "reload": "signals",
+    "upgrade": "ready supervision", "worker": "monitor poller ready wiring", "poller": "watched",
     "status.desk": "status",
     "pool": "entry state upkeep", "upkeep": "entry state", "entry": "state",
     "config": "configtext luaconfig options", "configtext": "options", "luaconfig": "options",
-    "options": "options_table",
+    "options": "options_table", "options_table": "options_processes",
     "listener": "privileges socketfile", "log": "privileges", "pidfile": "privileges",
     "seat": "scoreboard",
     "snapshot": "scoreboard", "status": "status.metrics status.page status.plain", "top": "watch",
