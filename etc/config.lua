@@ -5,11 +5,40 @@
 
 ---- Processes
 
--- Worker processes; 0 is one for each core. Each runs WorkerThreads requests at a time.
+-- Worker processes; 0 is one for each core. Each runs WorkerThreads requests at a time. With a
+-- ProcessManager other than static: at most so many.
 Workers = 0
 
 -- Threads in each worker process: this many of its requests can wait for a database or compute.
 WorkerThreads = 4
+
+-- How many workers there are: always Workers; as many as the load asks for, with some to spare; or
+-- none until a request comes (a small machine with few visitors). One of "static", "dynamic",
+-- "ondemand".
+-- ProcessManager = "static"
+
+-- dynamic: workers at the start; 0 is halfway between MinSpareWorkers and MaxSpareWorkers.
+-- StartWorkers = 0
+
+-- dynamic: when fewer workers than this have nothing to do, more are started.
+-- MinSpareWorkers = 1
+
+-- dynamic: when more workers than this have nothing to do, some leave at once.
+-- MaxSpareWorkers = 3
+
+-- dynamic, ondemand: a worker without a request for so long leaves; dynamic keeps MinSpareWorkers. In
+-- seconds.
+-- IdleTimeout = 10
+
+-- A worker that has served about so many requests is replaced, its successor first; 0: never.
+-- MaxRequests = 0
+
+-- MaxRequests is raised by up to so much, differently for each worker, so that not all go at once.
+-- MaxRequestsJitter = 0
+
+-- A worker whose resident memory passes this, in bytes or as "96M", is replaced between requests; 0:
+-- never. It begins at about 25M, most of it shared with the other workers.
+-- MaxWorkerMemory = 0
 
 -- Account that the workers run as when the master is started by root; empty: stay who we are.
 -- User = "www-data"

@@ -8,6 +8,7 @@ is heavy is imported where it is used: a start is short.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from typing import Any, List
@@ -77,8 +78,16 @@ def serve(directory: str, http: str) -> None:
 
 def _serve(path: str, user: str, announcer: Announcer) -> int:
     from . import log, privileges
-    from .master import Master
-    config = _load(path, user)
+    from .master import Master, Origin
+    from .upgrade import Inheritance
+    inheritance = Inheritance.from_environment()
+    if inheritance.master:
+        # Not a terminal waits for us but the master that we replace.
+        announcer.detached = inheritance.detached
+    as_root = os.geteuid() == 0
+    config = _load(path, user, as_root)
+    origin = Origin(functools.partial(_load, config.path, user, as_root),
+                    ("run", *(["--user", user] if user else []), config.path), inheritance)
     identity = privileges.resolve(config.user, config.group)
     if announcer.detached:
         # A daemon keeps no file system busy; the configuration's paths are absolute by now.
@@ -87,16 +96,16 @@ def _serve(path: str, user: str, announcer: Announcer) -> int:
     for text in config.warnings:
         logger.warning("%s", text)
     try:
-        return Master(config, logger, announcer).run()
+        return Master(config, logger, announcer, origin).run()
     except Error as error:
         logger.error("%s", error)
         raise
 
 
-def _load(path: str, user: str) -> Any:
+def _load(path: str, user: str, as_root: bool) -> Any:
     from . import config as configuration
     config = configuration.load(path)
-    if user and not config.user and os.geteuid() == 0:
+    if user and not config.user and as_root:
         config = configuration.load(path, {"user": user})
     return config
 

@@ -11,7 +11,7 @@ import os
 import re
 from types import MappingProxyType
 from typing import Any, Dict, List, Optional, Tuple
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from . import luaconfig
 from .configtext import describe  # noqa: F401 (callers say config.describe)
@@ -54,6 +54,11 @@ class Config:
     def __repr__(self) -> str:
         return "<Config %s>" % (self.path or "built-in defaults")
 
+    def __getstate__(self) -> Dict[str, Any]:
+        # A proxy cannot be pickled: the master has the file read in a process of its own.
+        return {name: dict(value) if isinstance(value, MappingProxyType) else value
+                for name, value in self.__dict__.items()}
+
     @property
     def worker_count(self) -> int:
         """Workers as a number of processes: the cores that we may use if it is 0."""
@@ -93,6 +98,19 @@ def defaults(**overrides: Any) -> Config:
     binder = _Binder("", b"")
     binder.bind_overrides(overrides)
     return binder.finish(EMPTY_CHUNK, "", False)
+
+
+def differences(old: Config, new: Config) -> List[str]:
+    """The Lua names of the options whose values are not the same; "Config" for the table of that name."""
+    names = [option.name for option in OPTIONS
+             if option.field and getattr(old, option.field) != getattr(new, option.field)]
+    return names + ["Config"] * (old.globals_chunk != new.globals_chunk)
+
+
+def keeping(config: Config, old: Config, names: Iterable[str]) -> Config:
+    """`config` with the options `names` (Lua names) as `old` has them."""
+    fields = [option.field for option in OPTIONS if option.name in names]
+    return Config(config.__getstate__(), {field: getattr(old, field) for field in fields})
 
 
 class _Binder:
@@ -197,6 +215,9 @@ class _Binder:
         if 0 < values["request_terminate_timeout"] < values["request_timeout"]:
             self.warnings.append("RequestTerminateTimeout = %s is below RequestTimeout = %s, which is used for both" % (
                 show(values["request_terminate_timeout"]), show(values["request_timeout"])))
+        if values["min_spare_workers"] > values["max_spare_workers"]:
+            self.problems.append("%s = %d: allowed is at most MaxSpareWorkers, %d" % (
+                self._place("MinSpareWorkers"), values["min_spare_workers"], values["max_spare_workers"]))
         script = values["startup_script"]
         if script and not os.path.isfile(script):
             self.warnings.append("StartupScript = %s: there is no such file" % show(script))

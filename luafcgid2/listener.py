@@ -82,15 +82,19 @@ class Listener:
 
     def __init__(self, sock: socket.socket, text: str, path: str = "") -> None:
         self.socket = sock
-        self.path = path
         self._text = text
-        self._file = socketfile.identify(path) if path else None
+        self.own(path)
         sock.setblocking(False)
         sock.set_inheritable(False)
 
     def describe(self) -> str:
         """What to tell an administrator, e.g. "unix socket /run/x.sock"."""
         return self._text
+
+    def own(self, path: str) -> None:
+        """Remove the socket file `path` at the end, as it is now; "" for none."""
+        self.path = path
+        self._file = socketfile.identify(path) if path else None
 
     def close(self, unlink: bool) -> None:
         """Close this process's descriptor; unlink: also remove the socket file, if it still is ours.
@@ -132,6 +136,14 @@ def open_listener(config: object, logger: object) -> Listener:
         logger.warning("ListenBacklog = %d: the kernel cuts it to %d (net.core.somaxconn)",
                        config.listen_backlog, limit)
     return listener
+
+
+def adopt(fd: int, text: str) -> Listener:
+    """The listener that the master before us had as descriptor `fd` and described as `text`; its socket file, if
+    there is one, is not ours before `Listener.own`.  ListenError when that is none."""
+    if not is_listening(fd):
+        raise ListenError(f"the descriptor {fd} that the running master passed is not a listening stream socket")
+    return Listener(socket.socket(fileno=fd), text)
 
 
 def _somaxconn() -> int:

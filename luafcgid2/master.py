@@ -1,89 +1,108 @@
 """The master: binds, forks the workers, supervises them; it never touches a request.
 
-In: a Config, the logger and the Announcer of whoever waits for the start.  Out: `Master.run()` returns when
-the last worker is gone, and its own socket file and pid file with it.  Called by the `luafcgid2` command.
-Signals only wake the loop, which answers each with one `handle_` method; an idle master sleeps without a
-timeout.  Workers are told that the master died by the end of a pipe that nobody else may hold open.  What a
-worker does between fork and exit is worker.py's.
+In: a Config, the logger, the Announcer of whoever waits for the start, and where the Config came from.  Out:
+`Master.run()` returns when the last worker is gone, and its own socket file and pid file with it, unless another
+master has taken them over.  Called by the `luafcgid2` command.  Signals only wake the loop, which answers each
+with one `handle_` method; an idle master sleeps without a timeout.  Workers are told that the master died by the
+end of a pipe that nobody else may hold open.  Who works is roster.py's, how processes begin and end children.py's,
+what a worker does between fork and exit worker.py's.
 """
-
 from __future__ import annotations
 
 import contextlib
 import gc
 import logging
 import os
-import resource
 import select
 import signal
 import time
-from typing import Callable, Dict, Iterator, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import setproctitle
 
 from . import __version__, log, privileges
+from . import config as configuration
+from .changeover import Changeover
+from .children import GRACE_SECONDS, Children, allow_descriptors
 from .errors import BootError
-from .listener import Listener, open_listener
+from .handoff import Handoff
+from .listener import Listener, adopt, open_listener
+from .orders import RELOAD, UPGRADE
 from .pidfile import PidFile
 from .ready import Announcer, BootPipe
+from .reload import LOG_OPTIONS
+from .roster import Roster
 from .runtime import Engine
-from .scoreboard import STARTING, Scoreboard
+from .scaling import Scaler
+from .scoreboard import Scoreboard
 from .sessions import open_store
 from .signals import SignalQueue
-from .supervision import FIRST_DELAY, LONG_LIFE, RestartBudget, could_not_boot, describe_death
+from .upgrade import Inheritance
+from .wear import Wear
 from .worker import Worker
 
 QUICK_STOP_SECONDS = 1.0        # a worker in a Lua loop does not hear SIGQUIT
-GRACE_SECONDS = 1.0             # the workers count StopTimeout themselves; this is the time for their goodbye
 SPARE_DESCRIPTORS = 256         # for files, databases and pipes of scripts beside the connections
-SPARE_SLOTS = 16                # of the scoreboard: for workers that drain while their successors serve
-FORK_PAUSE_SECONDS = 1.0        # until the next try when the system has no process to give
+# Room in the scoreboard for a reload that wants more of them, and for workers that drain while others serve.
+LEAST_WORKERS, LEAST_THREADS, SPARE_SLOTS = 8, 16, 16
+TICK_SECONDS = 0.5              # between two looks of the watchers, while any worker is awake
 
 
-class Child(NamedTuple):
-    """A running worker: its number and when it was forked (seconds of the monotonic clock)."""
+class Origin(NamedTuple):
+    """Where a Config came from.  load: reads the file anew (Config or Error), None for no file; arguments: the
+    command's, to begin again with; inheritance: what the master left that this one replaces."""
 
-    index: int
-    started: float
+    load: Optional[Callable[[], Any]] = None
+    arguments: Tuple[str, ...] = ()
+    inheritance: Inheritance = Inheritance()
 
 
 class Master:
     """One server.
 
-    config: a Config; logger: from log.setup; announcer: whom to tell that the server is ready.  `run` may be
-    called once, in the main thread, and raises ControlError (pid file), ListenError, ConfigError (unknown
-    user) or BootError (no worker can boot).
+    config: a Config; logger: from log.setup; announcer: whom to tell that the server is ready; origin: an Origin.
+    `run` may be called once, in the main thread, and raises ControlError (pid file), ListenError, ConfigError
+    (unknown user) or BootError (no worker can boot).
+
+    `watchers` look after the workers: objects with `tick(now)`, called every TICK_SECONDS while any worker is
+    awake, once more when all are asleep, and when `next_tick()` says so: a time, or None for never by itself.
     """
 
-    def __init__(self, config: object, logger: logging.Logger, announcer: Optional[Announcer] = None) -> None:
-        self.config = config
-        self.logger = logger
+    def __init__(self, config: Any, logger: logging.Logger, announcer: Optional[Announcer] = None,
+                 origin: Optional[Origin] = None) -> None:
+        self.config, self.logger, self.origin = config, logger, origin or Origin()
         self.announcer = announcer or Announcer()
-        self.workers = config.worker_count
-        self.scoreboard = Scoreboard(2 * self.workers + SPARE_SLOTS, config.worker_threads)
-        self.scoreboard.header.used = self.workers
-        self.budget = RestartBudget(config.restart_limit, config.restart_interval)
-        self.children: Dict[int, Child] = {}
-        self.due: Dict[int, float] = {}             # worker number -> when to fork it
-        self.kill_at: Optional[float] = None        # when the workers that still run get SIGKILL
+        self.scoreboard = Scoreboard(2 * max(config.worker_count, LEAST_WORKERS) + SPARE_SLOTS,
+                                     max(2 * config.worker_threads, LEAST_THREADS))
+        header = self.scoreboard.header
+        header.since_start = header.since_reload = int(time.time())
+        self.changeover = Changeover(self)
+        self.watchers: List[Any] = []
+        self.pulse: Optional[float] = None          # when the watchers tick next
         self.stopping = False
-        self.served = False                         # whether a worker was ever ready
+        self.announced = False
         self.boot_error = ""                        # what the last worker that could not boot said
         self.failure = ""                           # why the server gives up
         self.poll = select.poll()
+        self.heard: Dict[int, Callable[[int], None]] = {}
 
     def run(self) -> int:
         """Serve until told to stop; the exit code, 0."""
         setproctitle.setproctitle(f"luafcgid2: master ({os.path.basename(self.config.path) or 'defaults'})")
         identity = privileges.resolve(self.config.user, self.config.group)
-        with SignalQueue(HANDLERS) as self.signals, PidFile(self.config.pid_file, identity) as self.pid_file, \
+        inherited = self.origin.inheritance.pid_file
+        with SignalQueue(HANDLERS) as self.signals, \
+                PidFile(self.config.pid_file, identity, inherited) as self.pid_file, \
                 self._listening() as self.listener, BootPipe() as self.boot_pipe, \
                 self._alive_pipe() as self.alive_fd:
-            self.poll.register(self.signals.fd, select.POLLIN)
-            self.poll.register(self.boot_pipe.fd, select.POLLIN)
+            self.listen_to(self.signals.fd, self._hear_signals)
+            self.listen_to(self.boot_pipe.fd, self._hear_workers)
             self._settle(identity)
-            self.due = dict.fromkeys(range(self.workers), 0.0)
-            while self.children or not self.stopping:
+            self.handoff = Handoff(self.origin.inheritance.handoff)
+            self.children = Children(self.scoreboard, self.signals, self.logger, self._be_worker)
+            self.roster = Roster(self.config, self.children, self.logger, self.changeover.trial_ended)
+            self.watchers += [Wear(self.roster), Scaler(self.roster)]
+            while self.children or not (self.stopping or self.changeover.successor):
                 self._act_on_time()
                 self._wait()
         if self.failure:
@@ -95,11 +114,17 @@ class Master:
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[Listener]:
-        listener = open_listener(self.config, self.logger)
+        left = self.origin.inheritance
+        if left.listener >= 0 and left.listen == self.config.listen:
+            listener = adopt(left.listener, left.text)
+        else:
+            listener = open_listener(self.config, self.logger)
+            if left.listener >= 0:
+                os.close(left.listener)
         try:
             yield listener
         finally:
-            listener.close(unlink=True)
+            listener.close(unlink=not self.changeover.successor)
 
     @contextlib.contextmanager
     def _alive_pipe(self) -> Iterator[int]:
@@ -113,91 +138,157 @@ class Master:
 
     def _settle(self, identity: Optional[privileges.Identity]) -> None:
         """Everything that the workers shall inherit is there; become the user and prepare the memory."""
-        # These load Python modules: while they surely can be read, and into pages that all workers share.
-        open_store(self.config.session_store, self.logger)
+        self.use(self.config)
         self.engine = Engine(self.config.lua_version)
         self.engine.prelude()
         self.engine.default_cpath()
-        _allow_descriptors(self.config.max_connections + SPARE_DESCRIPTORS)
         privileges.become(identity)
         if identity is None and os.geteuid() == 0:
             self.logger.warning("scripts run as root: set User")
-        elif identity is None and self.config.user:
+        elif identity is None and self.config.user and privileges.user_id(self.config.user) != os.geteuid():
             self.logger.warning("User = %r has no effect: only root can change the user", self.config.user)
         if self.announcer.detached:
             # From here on nobody reads it; a program that a script starts must not block or die on it.
             with open(os.devnull, "wb", buffering=0) as null:
                 os.dup2(null.fileno(), 2)
-        self.logger.info("luafcgid2 %s: %d workers of %d threads, Lua %s, listening on %s", __version__,
-                         self.workers, self.config.worker_threads, self.config.lua_version,
+        manner = "" if self.config.process_manager == "static" else f", {self.config.process_manager}"
+        self.logger.info("luafcgid2 %s: %d workers of %d threads%s, Lua %s, listening on %s", __version__,
+                         self.config.worker_count, self.config.worker_threads, manner, self.config.lua_version,
                          self.listener.describe())
         # Objects that the collector never visits again stay in pages that all workers share.
         gc.collect()
         gc.freeze()
 
+    def use(self, config: Any) -> None:
+        """What the master itself does for a configuration, before workers are forked with it."""
+        # This loads Python modules: while they surely can be read, and into pages that all workers share.
+        open_store(config.session_store, self.logger)
+        allow_descriptors(config.max_connections + SPARE_DESCRIPTORS)
+        if LOG_OPTIONS.intersection(configuration.differences(self.config, config)):
+            log.setup(config)
+        self.config = config
+
+    def announce(self, state: str) -> None:
+        """Where a service manager is told: "ready", "reloading", "stopping", or "handed over": the main process is
+        self.changeover.successor from then on."""
+
     # --- the loop
+
+    def listen_to(self, fd: int, hear: Callable[[int], None]) -> None:
+        self.heard[fd] = hear
+        self.poll.register(fd, select.POLLIN)
+
+    def turn_away(self, fd: int) -> None:
+        if self.heard.pop(fd, None):
+            self.poll.unregister(fd)
 
     def _wait(self) -> None:
         for fd, _ in self.poll.poll(self._timeout()):
-            if fd == self.boot_pipe.fd:
-                self._hear_workers()
-                continue
-            for number in self.signals.read():
-                HANDLERS[number](self)
+            if fd in self.heard:
+                self.heard[fd](fd)
 
     def _timeout(self) -> Optional[float]:
-        times = list(self.due.values())
-        if self.kill_at is not None:
-            times.append(self.kill_at)
-        return max(0.0, (min(times) - time.monotonic()) * 1000 + 1) if times else None
+        times = [*self.roster.next_time(), self.pulse, self.changeover.deadline,
+                 *(watcher.next_tick() for watcher in self.watchers)]
+        due = [moment for moment in times if moment is not None]
+        return max(0.0, (min(due) - time.monotonic()) * 1000 + 1) if due else None
 
     def _act_on_time(self) -> None:
         now = time.monotonic()
-        for index in [index for index, moment in self.due.items() if moment <= now]:
-            del self.due[index]
-            self._fork(index)
-        if self.kill_at is not None and self.kill_at <= now:
-            self.kill_at = None
-            for pid, child in self.children.items():
-                self.logger.warning("worker %d (pid %d) did not stop in time: killed", child.index + 1, pid)
-            self._tell_workers(signal.SIGKILL)
+        self._tick(now)
+        self.roster.balance(now)
+        self.scoreboard.header.target = self.roster.target
+        if self.roster.served and not self.announced:
+            self._begin_service()
+        if self.roster.failure and not self.stopping:
+            self._give_up(self.roster.failure)
+        self._watch_door()
+        self.changeover.act(now)
 
-    def _hear_workers(self) -> None:
-        serving, error = self.boot_pipe.hear()
-        self.boot_error = error or self.boot_error
-        if serving and not self.served:
-            self.served = True
-            self.logger.info("ready")
-            self.announcer.ready()
+    def _tick(self, now: float) -> None:
+        everybody = self.pulse is not None and self.pulse <= now
+        if everybody:
+            self.pulse = now + TICK_SECONDS if self.children.awake else None
+        for watcher in self.watchers:
+            moment = watcher.next_tick()
+            if everybody or (moment is not None and moment <= now):
+                watcher.tick(now)
 
-    def _tell_workers(self, number: int) -> None:
-        for pid in self.children:
-            os.kill(pid, number)        # not reaped yet, so the pid is still theirs
+    def _watch_door(self) -> None:
+        """While nobody works for us we watch the listener ourselves.  We accept nothing: who comes waits in the
+        kernel's queue, and that is readable until a worker has taken it."""
+        fd = self.listener.socket.fileno()
+        alone = not self.roster.closed and not self.roster.wanted and not self.children.staff
+        if alone and fd not in self.heard:
+            self.listen_to(fd, self._hear_door)
+        elif not alone and fd in self.heard:
+            self.turn_away(fd)
+
+    def _hear_door(self, fd: int) -> None:
+        self.roster.wanted = 1
+
+    def _hear_signals(self, fd: int) -> None:
+        for number in self.signals.read():
+            HANDLERS[number](self)
+
+    def _hear_workers(self, fd: int) -> None:
+        self.boot_error = self.boot_pipe.hear()[1] or self.boot_error
+        woken, self.boot_pipe.woken = self.boot_pipe.woken, False
+        if woken and self.pulse is None:
+            self.pulse = time.monotonic() + TICK_SECONDS
+
+    def _begin_service(self) -> None:
+        """The first worker serves: from now on this is the server."""
+        self.announced = True
+        self.pid_file.name_us()
+        left = self.origin.inheritance
+        if left.path and left.listen == self.config.listen:
+            self.listener.own(left.path)
+        elif left.path:
+            # Nobody answers there any more: the master before us only finishes what it has.
+            with contextlib.suppress(OSError):
+                os.unlink(left.path)
+        self.logger.info("ready")
+        self.announcer.ready()
+        self.announce("ready")
 
     # --- one method a signal
 
     def handle_chld(self) -> None:
         """Reap the dead."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not pid:
-                return
-            child = self.children.pop(pid, None)
+        for pid, status, child in self.children.reap():
             if child is not None:
-                self._bury(pid, child, status)
+                self._hear_workers(self.boot_pipe.fd)           # what it wrote last
+                reason, self.boot_error = self.boot_error, ""
+                self.roster.bury(child, status, reason)
+            else:
+                self.changeover.bury(pid, status)
 
     def handle_hup(self) -> None:
-        """Flush: Lua states and scripts of earlier generations are replaced at their next use."""
+        """Flush: Lua states and scripts of earlier generations are replaced at their next use.  Then read the
+        configuration again."""
         self.logger.info("SIGHUP: generation %d", self.scoreboard.flush())
+        self.changeover.ask(RELOAD)
 
     def handle_usr1(self) -> None:
         """Open the log anew, here and in the workers."""
         log.reopen(self.logger)
-        self._tell_workers(signal.SIGUSR1)
+        self.children.tell(signal.SIGUSR1)
         self.logger.info("SIGUSR1: log reopened")
+
+    def handle_usr2(self) -> None:
+        """Hand over to a new master."""
+        self.changeover.ask(UPGRADE)
+
+    def handle_ttin(self) -> None:
+        """One worker more."""
+        self.roster.resize(1)
+        self.logger.info("SIGTTIN: %d workers", self.roster.target)
+
+    def handle_ttou(self) -> None:
+        """One worker fewer."""
+        self.roster.resize(-1)
+        self.logger.info("SIGTTOU: %d workers", self.roster.target)
 
     def handle_term(self) -> None:
         """Stop when the requests under way are answered, or StopTimeout is over."""
@@ -210,87 +301,50 @@ class Master:
     def _stop(self, number: int, seconds: float) -> None:
         if not self.stopping:
             self.logger.info("stopping %s", "gracefully" if number == signal.SIGTERM else "at once")
+            self.announce("stopping")
         self.stopping = True
-        self.due.clear()
+        self.changeover.stop()
+        self.roster.close()
         # Before the workers go: a new connection is refused rather than left in a queue that nobody serves.
-        self.listener.close(unlink=True)
-        kill_at = time.monotonic() + seconds
-        self.kill_at = kill_at if self.kill_at is None else min(self.kill_at, kill_at)
-        self._tell_workers(number)
+        self.turn_away(self.listener.socket.fileno())
+        self.listener.close(unlink=not self.changeover.successor)
+        self.roster.dismiss(number, seconds)
 
-    # --- workers come and go
+    def _give_up(self, reason: str) -> None:
+        self.failure = reason
+        self.logger.info("no worker has ever been ready: the server gives up")
+        self._stop(signal.SIGQUIT, QUICK_STOP_SECONDS)
 
-    def _bury(self, pid: int, child: Child, status: int) -> None:
-        self._hear_workers()            # what it wrote last
-        self.scoreboard.give_back(child.index)
-        text = f"worker {child.index + 1} (pid {pid}) {describe_death(status)}"
-        reason, self.boot_error = self.boot_error, ""
-        text += f": {reason}" if reason and status else ""
-        if self.stopping:
-            self.logger.info("%s", text)
-            return
-        now = time.monotonic()
-        on_purpose = status == 0 and now - child.started >= LONG_LIFE
-        delay = 0.0 if on_purpose else self.budget.spend(now)
-        if could_not_boot(status):
-            delay = max(delay, FIRST_DELAY)
-        if not self.served and (could_not_boot(status) or self.budget.exhausted):
-            self.failure = text
-            self.logger.info("no worker has ever been ready: the server gives up")
-            self._stop(signal.SIGQUIT, QUICK_STOP_SECONDS)
-            return
-        again = f"; the next one starts in {delay:g} s" if delay else ""
-        self.logger.log(logging.INFO if on_purpose else logging.ERROR, "%s%s", text, again)
-        self.due[child.index] = now + delay
+    # --- in the child
 
-    def _fork(self, index: int) -> None:
-        try:
-            with self.signals.blocked():
-                self.scoreboard.slot(index).state = STARTING
-                pid = os.fork()
-                if not pid:
-                    self._be_worker(index)
-        except OSError as error:
-            now = time.monotonic()
-            self.due[index] = now + max(FORK_PAUSE_SECONDS, self.budget.spend(now))
-            self.logger.error("worker %d cannot be forked: %s", index + 1, error.strerror)
-        else:
-            self.children[pid] = Child(index, time.monotonic())
+    def enter_child(self) -> None:
+        """Let go of all that only the master may hold: the lock, the end of the pipe that tells that it lives, ..."""
+        self.signals.drop({signal.SIGUSR1: lambda number, frame: log.reopen(self.logger)})
+        self.pid_file.forget()
+        self.announcer.close()
+        os.close(self.alive_write_fd)
 
-    def _be_worker(self, index: int) -> None:
+    def _be_worker(self, number: int, config: Any) -> None:
         code = 1
         try:
-            # All that only the master may hold: the lock, the end of the pipe that tells that it lives, ...
-            self.signals.drop({signal.SIGUSR1: lambda number, frame: log.reopen(self.logger)})
-            self.pid_file.forget()
-            self.announcer.close()
-            os.close(self.alive_write_fd)
-            # The worker closes its copy; ours is for what goes wrong before that.
-            code = Worker(index, self.config, self.engine, self.listener.socket, self.scoreboard,
-                          self.alive_fd, self.logger, ready_fd=os.dup(self.boot_pipe.write_fd)).run()
+            self.enter_child()
+            code = Worker(number, config, self.engine, self.listener.socket, self.scoreboard, self.alive_fd,
+                          self.logger, self.boot_pipe.write_fd, self.handoff).run()
         except BootError as error:
             code = error.exit_code
             self.boot_pipe.cannot(str(error))
         except BaseException as error:
-            self.logger.critical("worker %d", index + 1, exc_info=True)
+            self.logger.critical("worker %d", number + 1, exc_info=True)
             self.boot_pipe.cannot(repr(error))
-            if not self.scoreboard.slot(index).pid:
+            if not self.scoreboard.slot(number).pid:
                 code = BootError.exit_code
         finally:
             # Not sys.exit: the master's `with` blocks are on this stack too.
             os._exit(code)
 
 
-def _allow_descriptors(wanted: int) -> None:
-    """Raise the soft limit of open files towards `wanted`: with the usual 1,024 a worker would run out of
-    descriptors before it has MaxConnections connections."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 HANDLERS: Dict[int, Callable[[Master], None]] = {
     signal.SIGCHLD: Master.handle_chld, signal.SIGHUP: Master.handle_hup, signal.SIGUSR1: Master.handle_usr1,
+    signal.SIGUSR2: Master.handle_usr2, signal.SIGTTIN: Master.handle_ttin, signal.SIGTTOU: Master.handle_ttou,
     signal.SIGTERM: Master.handle_term, signal.SIGINT: Master.handle_int, signal.SIGQUIT: Master.handle_int,
 }

@@ -33,7 +33,7 @@ class Option:
     C++ luafcgid2 did, where it would be an error otherwise.  `aliases` are the older spellings, `stands_for`
     pairs (written, used).  `effect` is "used" or "ignored", `since` "luafcgid2", "luafcgid" or "new".
     `example` is what the sample file shows, commented out, instead of an empty default; `active` sample
-    lines are not commented out.
+    lines are not commented out.  `fixed`: a running master cannot change it; a reload keeps the old value.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Option:
     effect: str = "used"
     example: Any = None
     active: bool = False
+    fixed: bool = False
 
     def allowed(self) -> str:
         """What may be written, as words that follow "allowed is"."""
@@ -63,7 +64,7 @@ class Option:
         if self.choices:
             return "one of " + ", ".join(show(choice) for choice in self.choices)
         words = _KIND_WORDS[self.kind]
-        if self.minimum is not None:
+        if self.minimum is not None and self.kind != "size":
             words += " from %s to %s" % (show(self.minimum), show(self.maximum))
         return words + (" (%s)" % self.unit if self.unit else "")
 

@@ -9,57 +9,14 @@ from typing import Any, Dict, Tuple
 from collections.abc import Iterator
 
 from .options_logs import LOGS
+from .options_processes import LISTENER, PROCESSES
 
 CPP, C = "luafcgid2", "luafcgid"
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _BIG = 1 << 40
 
-PROCESSES = (
-    dict(name="Workers", field="workers", kind="int", default=0, minimum=0, maximum=512, active=True,
-         doc="Worker processes; 0 is one for each core. Each runs WorkerThreads requests at a time."),
-    dict(name="WorkerThreads", field="worker_threads", kind="int", default=4, since=CPP, minimum=1,
-         maximum=1024,
-         clamp=True, aliases=("workers",), active=True,
-         doc="Threads in each worker process: this many of its requests can wait for a database or compute."),
-    dict(name="User", field="user", kind="account", default="", example="www-data",
-         doc="Account that the workers run as when the master is started by root; empty: stay who we are."),
-    dict(name="Group", field="group", kind="account", default="", example="www-data",
-         doc="Group that the workers run as; empty: the first group of User."),
-    dict(name="PidFile", field="pid_file", kind="path", default="/var/tmp/luafcgid2.pid",
-         doc="File that holds the master's process id, locked while it runs; empty: none."),
-    dict(name="StopTimeout", field="stop_timeout", kind="seconds", default=30, minimum=0, maximum=86400,
-         unit="seconds", doc="A graceful stop waits this long for requests under way before it kills."),
-    dict(name="RestartLimit", field="restart_limit", kind="int", default=10, minimum=1, maximum=100000,
-         doc="So many dead workers within RestartInterval, and the master waits before it starts the next."),
-    dict(name="RestartInterval", field="restart_interval", kind="seconds", default=60, minimum=1,
-         maximum=86400,
-         unit="seconds", doc="The time over which RestartLimit counts dead workers."),
-)
-LISTENER = (
-    dict(name="Listen", field="listen", kind="address", default="/var/tmp/luafcgid2.sock", since=CPP,
-         aliases=("listen",), pattern=r".+", active=True,
-         allowed_text='a socket path, ":port", "host:port", "[v6]:port", "fd:0" or "systemd", as a string',
-         doc="Where the web server reaches us: a socket path, \":9000\", \"127.0.0.1:9000\", \"[::1]:9000\", "
-             "\"fd:0\" for an inherited descriptor, \"systemd\". The C++ luafcgid2 read only this spelling, "
-             "though its sample file wrote listen; both are read now."),
-    dict(name="ListenMode", field="listen_mode", kind="octal", default="0660",
-         doc="File mode of a unix socket, in octal: \"0660\", or the number 0660 or 660."),
-    dict(name="ListenOwner", field="listen_owner", kind="account", default="", example="www-data",
-         doc="Owner of a unix socket, set when the master is started by root; empty: User."),
-    dict(name="ListenGroup", field="listen_group", kind="account", default="", example="www-data",
-         doc="Group of a unix socket: the web server's; empty: Group, or the first group of User."),
-    dict(name="ListenBacklog", field="listen_backlog", kind="int", default=1024, minimum=1, maximum=65535,
-         aliases=("backlog",), stands_for=((-1, 1024), (0, 1024)),
-         doc="Connections that may wait to be accepted; 0 and -1 are the default."),
-    dict(name="MaxConnections", field="max_connections", kind="int", default=1024, minimum=1, maximum=1000000,
-         doc="Connections that one worker keeps open at most, idle ones of fastcgi_keep_conn included."),
-    dict(name="ReadTimeout", field="read_timeout", kind="seconds", default=60, minimum=0, maximum=86400,
-         unit="seconds", doc="A connection may take this long to send the rest of a request; 0: no limit."),
-    dict(name="SendTimeout", field="send_timeout", kind="seconds", default=60, minimum=0, maximum=86400,
-         unit="seconds", doc="A connection may take this long to accept more of an answer; 0: no limit."),
-)
 STATES = (
-    dict(name="LuaVersion", field="lua_version", kind="version", default="5.3",
+    dict(name="LuaVersion", field="lua_version", kind="version", default="5.3", fixed=True,
          choices=("5.1", "5.2", "5.3", "5.4", "5.5", "jit"),
          doc="The Lua that runs the scripts. This file is always read by Lua 5.3."),
     dict(name="LuaStates", field="lua_states", kind="int", default=3, since=CPP, minimum=1, maximum=4096,

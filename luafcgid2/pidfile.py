@@ -27,16 +27,25 @@ class PidFile:
     """Holds the pid file of this process from `__enter__` to `__exit__`.
 
     path: the file, or "" for none.  identity: whom the process becomes later; the file is given to them, so
-    that they can remove it.  ControlError from `__enter__`: another server holds it, or it cannot be written.
+    that they can remove it.  inherited: the descriptor of the master that this one replaces, or -1: both hold one
+    lock, and the file goes on naming the other until `name_us`.  ControlError from `__enter__`: another server
+    holds it, or it cannot be written.
     """
 
-    def __init__(self, path: str, identity: Optional[Identity] = None) -> None:
+    def __init__(self, path: str, identity: Optional[Identity] = None, inherited: int = -1) -> None:
         self.path = path
         self._identity = identity
-        self._fd = -1
+        self._fd = inherited
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that holds the lock, -1 for none."""
+        return self._fd
 
     def __enter__(self) -> "PidFile":
-        if self.path:
+        if self._fd >= 0 and not (self.path and self._is_ours()):
+            self.forget()
+        if self.path and self._fd < 0:
             try:
                 self._fd = self._take()
             except OSError as error:
@@ -45,6 +54,10 @@ class PidFile:
 
     def __exit__(self, *exc_info: object) -> None:
         if self._fd < 0:
+            return
+        if _read(self._fd) != os.getpid():
+            # It names the master that has taken over, or the one that we could not replace.
+            self.forget()
             return
         # Removed while locked, so nobody can lock this file and lose it.
         try:
@@ -75,17 +88,21 @@ class PidFile:
             # Its last holder may have removed the file after we opened it.
             self._fd = fd
             if self._is_ours():
-                self._write()
+                if self._identity is not None:
+                    os.fchown(fd, self._identity.uid, self._identity.gid)
+                self.name_us()
                 return fd
             self.forget()
         who = f"pid {pid}" if pid else "another process"
         raise ControlError(f"luafcgid2 is already running: {who} holds the pid file {self.path}")
 
-    def _write(self) -> None:
-        if self._identity is not None:
-            os.fchown(self._fd, self._identity.uid, self._identity.gid)
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+    def name_us(self) -> None:
+        """Write this process's number into it."""
+        if self._fd >= 0:
+            # In one write, and only then cut: a reader never meets an empty file that somebody holds.
+            text = b"%d\n" % os.getpid()
+            os.pwrite(self._fd, text, 0)
+            os.ftruncate(self._fd, len(text))
 
     def _is_ours(self) -> bool:
         try:

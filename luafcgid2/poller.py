@@ -18,11 +18,13 @@ import socket
 import threading
 import time
 from collections import deque
-from typing import Callable, Deque, Dict, Set, Tuple
+from typing import Callable, Deque, Dict, Optional, Set, Tuple
 
-from .fcgi import DONTWAIT, RECV_SIZE, Connection, Server
+from .fcgi import DONTWAIT, RECV_SIZE, Server
+from .handoff import Handoff
 from .records import whole_request
 from .seat import Seat
+from .watched import Watched
 
 # The C type under socket.socket: the same calls without the Python layer, which would cost as much as a recv.
 SocketType = socket.SocketType
@@ -36,42 +38,16 @@ LAST_PATIENCE = 1.0
 _GONE = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
 
-class Watched(Connection):
-    """A connection that may be handed from thread to thread.  `table` holds those that epoll watches."""
-
-    pending = gone = False
-    deadline = since = 0.0
-    # Made when epoll begins to watch the connection; most are gone before.
-    lock: threading.Lock
-
-    def __init__(self, sock: socket.socket, server: Server, table: Dict[int, Watched], seat: Seat) -> None:
-        # Spelled out instead of a call of Connection's: every connection comes by here.
-        self._sock, self.server = sock, server
-        self._requests = {}
-        self._table, self.seat = table, seat
-
-    @property
-    def quiet(self) -> bool:
-        """Whether nothing waits to be read."""
-        try:
-            return not self._sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
-        except OSError:
-            return True
-
-    def close(self) -> None:
-        """Close the socket, and leave the table first: once closed, another thread may be given the number."""
-        if self.open:
-            if self.since:
-                self._table.pop(self._sock.fileno(), None)
-            super().close()
-
-
 class Poller:
     """See the module's contract.  `read_timeout` in seconds bounds the silence inside a request; 0 sets no
-    bound."""
+    bound.  `handoff`: by which other workers leave us their connections, or None.  `has_heirs`: while draining,
+    whether we leave them ours."""
+
+    has_heirs = False
 
     def __init__(self, listener: socket.socket, server: Server, max_connections: int, read_timeout: float,
-                 logger: logging.Logger) -> None:
+                 logger: logging.Logger, handoff: Optional[Handoff] = None) -> None:
+        self._handoff, self._handoff_fd = handoff, handoff.fd if handoff else -1
         self._listener, self._server, self._logger = listener, server, logger
         self._max, self._read_timeout = max_connections, read_timeout
         self._family, self._type = int(listener.family), int(listener.type)
@@ -93,13 +69,17 @@ class Poller:
     def accept_connections(self) -> None:
         """Watch the listener (again)."""
         self.paused_until = 0.0
-        self.accepting = True
         self._epoll.register(self._listener_fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        if self._handoff and not self.accepting:
+            self._epoll.register(self._handoff_fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        self.accepting = True
 
     def stop_accepting(self) -> None:
         """Leave new connections to other workers."""
         if self.accepting and not self.paused_until:
             self._epoll.unregister(self._listener_fd)
+        if self._handoff and self.accepting:
+            self._epoll.unregister(self._handoff_fd)
         self.accepting = False
 
     def wake(self) -> None:
@@ -137,6 +117,8 @@ class Poller:
             self._accept(seat, leading)
         elif fd == self._wake_read:
             os.read(fd, 4096)
+        elif fd == self._handoff_fd:
+            self._inherit(seat)
 
     def _serve(self, connection: Watched, flags: int, seat: Seat) -> None:
         if flags & _GONE:
@@ -298,9 +280,22 @@ class Poller:
                     # An edge came while the lock was ours.
                     self._serve(connection, 0, connection.seat)
 
+    def _inherit(self, seat: Seat) -> bool:
+        """Take over a connection that another worker has left; whether there was one."""
+        found = self._handoff.take() if self._handoff else None
+        if found is None:
+            return False
+        connection = Watched(SocketType(self._family, self._type, 0, found[0]), self._server, self._connections, seat)
+        connection.served = found[1]
+        # Over MaxConnections it stays all the same: it was within another worker's.
+        self._adopt(connection, seat)
+        return True
+
     def accept_rest(self, seat: Seat) -> None:
         """While draining: take the connections that queue at the listener.  The master has closed the way in, and
         nobody else would answer them."""
+        while self._inherit(seat):
+            pass
         for _ in range(LAST_ACCEPTS):
             try:
                 fd, _peer = self._listener._accept()
@@ -310,7 +305,8 @@ class Poller:
                         seat)
 
     def close_idle(self, seat: Seat) -> int:
-        """While draining: close connections between requests; the number of those still in use.
+        """While draining: leave connections between requests to other workers, or close them; the number of those
+        still in use.
 
         What arrived just now is served first: nginx does not repeat a POST on a connection closed under it.
         """
@@ -321,7 +317,9 @@ class Poller:
                     if connection.open:
                         self._read(connection, seat)
                     used = connection.served or time.monotonic() > connection.since + LAST_PATIENCE
-                    if connection.open and used and not connection.partial:
+                    if connection.open and self.has_heirs and not connection.partial:
+                        connection.leave(self._handoff, self._epoll)
+                    elif connection.open and used and not connection.partial:
                         connection.close()
                 finally:
                     self._after(connection)

@@ -22,16 +22,17 @@ VARIABLE = "LUAFCGID2_READY_FD"
 READY = b"ready\n"
 MESSAGE_BYTES = 2000            # below PIPE_BUF with room to spare, so that messages of workers do not mix
 # What a worker writes: one byte, or one byte and text up to a zero byte.
-SERVING, CANNOT, STRIKE, CHANGED = b"1", b"!", b"#", b"="
+SERVING, AWAKE, CANNOT, STRIKE, CHANGED = b"1", b"2", b"!", b"#", b"="
 # A strike's text: the reason's letter, the start of its request as 16 hexadecimal digits, the script.
 _LETTERS = {"timeout": b"t", "memory": b"m", "death": b"d"}
 _STRIKE = re.compile(rb"([tmd])([0-9a-f]{16})(/.*)", re.DOTALL)
 
 
 class BootPipe:
-    """The pipe on which workers tell the master that they serve, or why they cannot, and what scripts did.
+    """The pipe on which workers tell the master that they serve or wake up, why they cannot, and what scripts did.
 
-    write_fd: what a worker writes b"1" to when it accepts connections.  fd: what the master polls.  `strikes`
+    write_fd: what a worker writes b"1" to when it accepts connections, and b"2" when there is work after it had
+    slept; it does not block.  fd: what the master polls.  `woken` (whether anybody has work), `strikes`
     (decisions.Strike) and `changed` (scripts in quarantine whose file is another one now): what `hear` heard; the
     master takes them out.  Whatever comes out of the pipe that is no message is skipped.
     """
@@ -39,6 +40,9 @@ class BootPipe:
     def __init__(self) -> None:
         self.fd, self.write_fd = os.pipe()
         os.set_blocking(self.fd, False)
+        # Whoever stops the master with a debugger must not stop the workers.
+        os.set_blocking(self.write_fd, False)
+        self.woken = False
         self.strikes: List[Strike] = []
         self.changed: List[bytes] = []
         self._begun = b""               # of a message whose end has not come yet
@@ -75,6 +79,7 @@ class BootPipe:
                 self._note(kind, text)
             else:
                 serving, data = serving + (kind == SERVING), data[1:]
+                self.woken = self.woken or kind in (SERVING, AWAKE)
         return serving, error.decode("utf-8", "replace")
 
     def _note(self, kind: bytes, text: bytes) -> None:

@@ -23,14 +23,15 @@ LAYOUT = 1
 # Cells in order.  Times are nanoseconds of the monotonic clock, which all processes share, but `since_*`, which
 # are seconds since 1970 (nanoseconds in QUARANTINED, to compare with files); sizes are bytes, but `*_kb`.
 HEADER = ("magic", "layout", "generation", "slots", "threads", "used", "since_start", "since_reload", "target",
+          "asked", "answered",
           "shedding", "quarantine_serial", "restarts", "most_busy", "limit_reached", "queue", "queue_most",
           "queue_limit", "past_requests", "past_errors", "past_timeouts", "past_us", "past_in", "past_out",
           "past_accepted", "past_cpu_us", "reloads", "pss_kb", "budget_kb", "retired", "past_slow", "past_evicted")
 WORKER = ("pid", "state", "since_start", "heartbeat", "requests", "busy", "errors", "timeouts", "busy_us",
           "bytes_in", "bytes_out", "accepted", "connections", "threads", "states", "heap_kb", "cpu_us",
-          "evicted", "hung", "slow", "pss_kb",
+          "evicted", "hung", "slow", "pss_kb", "awake",
           # These are the master's.
-          "evict", "rss_kb", "own_kb", "told")
+          "evict", "rss_kb", "own_kb", "told", "heirs")
 THREAD = ("state", "serial", "requests", "started", "heap_kb")
 SCRIPT = ("requests", "errors", "busy_us", "most_us", "states", "heap_kb")
 QUARANTINED = ("until", "level", "strikes", "past", "since")
@@ -41,7 +42,8 @@ IDLE, RUNNING = range(2)
 BUCKETS = 64
 SCRIPTS = 16                    # scripts that a worker reports, those that took most time first
 QUARANTINE = 32
-TEXTS = {"method": 2, "uri": 30, "script": 30, "path": 30, "query": 10}     # words, the length among them
+TEXTS = {"method": 2, "uri": 30, "script": 30, "path": 30, "query": 10,
+         "outcome": 28}         # words, the length among them
 
 HEADER_WORDS = 64 + BUCKETS
 THREAD_WORDS = 8 + TEXTS["method"] + TEXTS["uri"] + TEXTS["script"]
@@ -133,10 +135,15 @@ class _Counts:
 
 
 class Header(Line):
-    """The whole server's line; `past_latencies` are those of dead workers."""
+    """The whole server's line; `past_latencies` are those of dead workers.
+
+    `asked` counts the reloads and upgrades that were asked for, `answered` is the number of the last one that is
+    finished, and `outcome` says why it changed nothing, b"" if it did.
+    """
 
     __slots__ = ()
     FIELDS = HEADER
+    outcome = _Text(36, TEXTS["outcome"])
     past_latencies = _Counts(64)
 
 

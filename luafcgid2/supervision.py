@@ -37,11 +37,18 @@ def could_not_boot(status: int) -> bool:
     return os.WIFEXITED(status) and os.WEXITSTATUS(status) == BootError.exit_code
 
 
+def is_innocent(status: int, was_ready: bool) -> bool:
+    """Whether this death says nothing about the next worker: SIGKILL of one that served came from outside."""
+    return was_ready and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
 class RestartBudget:
     """How many workers may die before the next has to wait.
 
     limit deaths within interval seconds cost nothing; from then on each start waits, 1 second at first, twice
-    as long with each further death, 60 seconds at most, until an interval passes without a death.
+    as long with each further death, 60 seconds at most, until an interval passes without a death.  It stands for
+    php-fpm's emergency_restart_threshold and emergency_restart_interval, which restart the master because its
+    workers share memory that one of them may have spoilt; ours share nothing that a script could reach.
     """
 
     def __init__(self, limit: int, interval: float) -> None:

@@ -12,6 +12,7 @@ never wakes.
 """
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -51,14 +52,17 @@ class Worker:
     """See the module's contract.
 
     `index` counts from 0; `listener` is the bound socket; `master_pipe` reads EOF when the master is gone;
-    one byte is written to `ready_fd` once connections are accepted.
+    b"1" is written to `ready_fd` once connections are accepted, b"2" whenever it wakes up; the slot's `awake` is
+    1 from then on, until it sleeps again.  `handoff` (handoff.Handoff): by which workers leave each other their
+    connections, when the slot's `heirs` says that others stay.
     """
 
     def __init__(self, index: int, config: Any, engine: Any, listener: socket.socket, scoreboard: Any,
-                 master_pipe: int, logger: logging.Logger, ready_fd: Optional[int] = None) -> None:
+                 master_pipe: int, logger: logging.Logger, ready_fd: Optional[int] = None,
+                 handoff: Any = None) -> None:
         self._index, self._config, self._engine, self._scoreboard = index, config, engine, scoreboard
         self._listener, self._master_pipe, self._logger, self._ready_fd = listener, master_pipe, logger, ready_fd
-        self._slot = scoreboard.slot(index)
+        self._slot, self._handoff = scoreboard.slot(index), handoff
         self._seats = [Seat(number, self._slot.lines[number]) for number in range(config.worker_threads)]
         self._spare_seat = Seat(config.worker_threads)
         # The seat of the thread that leads; None while an appointed one has not sat down yet.
@@ -81,6 +85,7 @@ class Worker:
         log.batch(self._logger, lambda: os.write(self._wake_write, b"l"))
         try:
             graceful = self._watch()
+            self._slot.state = DRAINING
             return self._drain() if graceful else 0
         finally:
             self._slot.state = DRAINING
@@ -102,7 +107,7 @@ class Worker:
         respond = access.around(self._responder.respond) if access else self._responder.respond
         self._server = make_server(config, respond, self._logger)
         self._poller = Poller(self._listener, self._server, config.max_connections, config.read_timeout,
-                              self._logger)
+                              self._logger, self._handoff)
         self._monitor = Monitor(self._slot, self._seats, self._pool, self._logger, config.request_timeout,
                                 config.slow_log_time, bool(config.memory_budget), self._poller.count, access)
         self._wake_read, self._wake_write = os.pipe()
@@ -115,12 +120,18 @@ class Worker:
         self._slot.since_start = int(time.time())
         self._slot.state = READY
         self._show(b"")
-        if self._ready_fd is not None:
-            os.write(self._ready_fd, b"1")
+        self._tell(b"1")
         if self._index == 0:
             # After the privileges are dropped, or the file would belong to root.
             # By a service of its own: the check closes its store, and threads that serve may be using ours.
             make_sessions(config, self._logger).check()
+
+    def _tell(self, word: bytes) -> None:
+        """A word to the master, which looks after us only while somebody is awake."""
+        self._slot.awake = 1
+        if self._ready_fd is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._ready_fd, word)
 
     def _handle_signals(self) -> None:
         """Signals become bytes in a pipe, which the main thread reads: Python's own handlers would wait for
@@ -200,6 +211,7 @@ class Worker:
                 if fd == self._wake_read:
                     os.read(fd, 4096)
                     quiet = 0
+                    self._tell(b"2")
                 elif fd == self._master_pipe:
                     self._logger.warning("the master is gone: worker %d leaves", self._index + 1)
                     return True
@@ -235,6 +247,7 @@ class Worker:
                 # It came by before it could see the mark.
                 self._sleeping = False
                 return leader.serial, 0
+            self._slot.awake = 0
         return serial, quiet + 1
 
     def _rest(self) -> None:
@@ -272,9 +285,11 @@ class Worker:
     def _drain(self) -> int:
         """Finish what is under way, StopTimeout seconds at most; then Lua's finalizers run."""
         poller, own = self._poller, Seat(len(self._seats))
-        self._server.draining = True
+        poller.has_heirs = bool(self._handoff and self._slot.heirs)
+        self._server.draining = not poller.has_heirs
         poller.stop_accepting()
-        poller.accept_rest(own)
+        if not poller.has_heirs:
+            poller.accept_rest(own)
         # Or the way in stays open until the last request is done: clients would wait for nobody, and a
         # successor of a master that was killed would find the address in use.
         self._listener.close()

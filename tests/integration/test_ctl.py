@@ -279,7 +279,7 @@ class TestRestartAndReload:
         assert ctl(server.config, "reopen").returncode == 0
         wait_until(lambda: "log reopened" in server.log_text(), "the new file")
 
-    @pytest.mark.parametrize("word", ["reload", "status", "stop"])
+    @pytest.mark.parametrize("word", ["reopen", "status", "stop"])
     def test_a_mistake_in_the_file_of_a_running_server_leaves_it_under_control(self, server, word):
         ctl(server.config, "start")
         with open(server.config, "a") as file:
@@ -287,7 +287,7 @@ class TestRestartAndReload:
         done = ctl(server.config, word)
         assert done.returncode == 0 and "WorkerThreads" in done.stderr
 
-    @pytest.mark.parametrize("word", ["reload", "reopen"])
+    @pytest.mark.parametrize("word", ["reload", "reopen", "upgrade"])
     def test_what_needs_a_server_says_that_none_runs(self, server, word):
         done = ctl(server.config, word)
         assert (done.returncode, done.stderr) == (NOT_RUNNING, "luafcgid2ctl: luafcgid2 is not running\n")

@@ -15,6 +15,7 @@ from servers import Master
 
 from luafcgid2 import client
 from luafcgid2.pidfile import probe
+from luafcgid2.scoreboard import READY, Scoreboard
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
 # Runs the real command with a worker that fails in a chosen way: driver.py CONFIG PYTHON-STATEMENT.
@@ -92,6 +93,11 @@ def endless(server):
     """A request that never ends by itself."""
     server.site.write("endless.lua", ENDLESS)
     return in_flight(server, "endless.lua", os.path.join(server.site.run, "spinning"))
+
+
+def serving(server):
+    """Pids of the workers that are ready."""
+    return [slot.pid for _, slot in Scoreboard.of(server.pid).workers() if slot.state == READY]
 
 
 def spinning(server):
@@ -181,10 +187,19 @@ class TestDeaths:
         for death in range(3):
             wait_until(lambda death=death: server.log_text().count("was killed") == death
                        and server.workers(), "a worker to kill")
-            os.kill(server.workers()[0], signal.SIGKILL)
+            os.kill(server.workers()[0], signal.SIGSEGV)
         wait_until(lambda: "the next one starts in 1 s" in server.log_text(), "the back-off")
         wait_until(server.workers, "the worker after the back-off")
+        server.expect_errors("was killed by SIGSEGV")
+
+    def test_a_worker_that_somebody_kills_never_waits_for_the_back_off(self, site, start):
+        server = start(Master, site, Workers=1, RestartLimit=1, RestartInterval=60)
         server.expect_errors("was killed by SIGKILL")
+        for _ in range(5):
+            victim = serving(server)[0]
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda gone=victim: serving(server) not in ([], [gone]), "a new worker")
+        assert "the next one starts in" not in server.log_text()
 
     def test_a_boot_failure_after_good_days_backs_off_and_recovers(self, site):
         server = Master(site, Workers=1)

@@ -11,15 +11,16 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PACKAGE = os.path.join(ROOT, "luafcgid2")
 FLOORS = {
-    6: "__main__ cli ctl front serve",
-    5: "master monitor poller ready signals supervision wiring worker",
+    6: "__main__ cli control ctl front serve",
+    5: "changeover children master monitor orders poller ready reload roster scaling signals supervision upgrade wear "
+       "watched wiring worker",
     4: "responder "
        "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why",
-    3: "check entry gate hung memory migrate pool quarantine reference state status status.desk "
-       "status.metrics status.page "
-       "status.plain top upkeep watch "
+    3: "check entry gate hung memory migrate pool quarantine reference state status status.desk status.metrics "
+       "status.page status.plain top upkeep watch "
        "doctor.visitor",
-    2: "changes client config configtext docroot interrupt listener log luaconfig options options_table pidfile popen "
+    2: "changes client config configtext docroot handoff interrupt listener log luaconfig options options_processes "
+       "options_table pidfile popen "
        "privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
        "sessions.redis_shared "
        "sessions.redis_store sessions.redis_url sessions.session "
@@ -35,12 +36,15 @@ FLOORS = {
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
 SIDEWAYS = {
-    "__main__": "cli", "cli": "serve", "serve": "front",
-    "master": "ready signals supervision worker", "worker": "monitor poller ready wiring",
+    "__main__": "cli", "cli": "serve", "ctl": "control", "serve": "front",
+    "master": "changeover children orders ready reload roster scaling signals upgrade wear worker",
+    "changeover": "orders reload upgrade", "roster": "children scaling supervision wear",
+    "scaling": "children", "wear": "children", "children": "signals", "reload": "signals",
+    "upgrade": "ready supervision", "worker": "monitor poller ready wiring", "poller": "watched",
     "status.desk": "status",
     "pool": "entry state upkeep", "upkeep": "entry state", "entry": "state",
     "config": "configtext luaconfig options", "configtext": "options", "luaconfig": "options",
-    "options": "options_table", "options_table": "options_logs",
+    "options": "options_table", "options_table": "options_logs options_processes",
     "doctor.facts": "doctor.machine", "doctor.why": "doctor.facts", "doctor.webchecks": "doctor.facts",
     "doctor.page": "doctor.facts doctor.webchecks doctor.why",
     "doctor.checks": "doctor.facts doctor.page doctor.webchecks doctor.why",
@@ -62,7 +66,7 @@ SIDEWAYS = {
     "replies": "records", "wiring": "ready",
 }
 DOORS = {
-    "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "ctl", "doctor.report"},
+    "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"control", "cli", "ctl", "doctor.report"},
     "setproctitle": {"master", "worker"},
     "crossplane": {"doctor.nginx"}, "waitress": {"serve"}, "redis": {"sessions.redis_store"}, "rich": {"top"},
 }

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from luafcgid2.supervision import FIRST_DELAY, LONGEST_DELAY, RestartBudget, could_not_boot, describe_death
+from luafcgid2.supervision import FIRST_DELAY, LONGEST_DELAY, RestartBudget, could_not_boot, describe_death, is_innocent
 
 
 def exited(code):
@@ -28,6 +28,13 @@ def test_only_exit_code_3_means_that_it_could_not_boot():
     assert could_not_boot(exited(3))
     assert not could_not_boot(exited(1))
     assert not could_not_boot(3)
+
+
+def test_only_a_kill_of_a_worker_that_served_says_nothing_about_the_next():
+    assert is_innocent(signal.SIGKILL, True)
+    assert not is_innocent(signal.SIGKILL, False)
+    assert not is_innocent(signal.SIGSEGV, True)
+    assert not is_innocent(exited(1), True)
 
 
 def test_deaths_within_the_limit_cost_nothing():
