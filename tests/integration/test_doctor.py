@@ -92,6 +92,8 @@ def behind(start):
     def make(master: Master, *arguments: Any) -> DebianNginx:
         nginx = start(DebianNginx, master.site, master, *arguments)
         nginx.expect_errors(r"\[error\]|\[crit\]")
+        # Its master is known by its title, which it has once a worker answers.
+        nginx.request("/plain.txt")
         return nginx
     return make
 
