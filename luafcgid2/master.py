@@ -24,6 +24,7 @@ import setproctitle
 from . import __version__, log, privileges
 from .errors import BootError
 from .listener import Listener, open_listener
+from .notify import Notifier
 from .pidfile import PidFile
 from .ready import Announcer, BootPipe
 from .runtime import Engine
@@ -59,6 +60,7 @@ class Master:
         self.config = config
         self.logger = logger
         self.announcer = announcer or Announcer()
+        self.notifier = Notifier.from_environment()
         self.workers = config.worker_count
         self.scoreboard = Scoreboard(2 * self.workers + SPARE_SLOTS, config.worker_threads)
         self.scoreboard.header.used = self.workers
@@ -135,6 +137,15 @@ class Master:
         gc.collect()
         gc.freeze()
 
+    def announce(self, state: str) -> None:
+        """Tell the service manager; state: "ready", "reloading" or "stopping"."""
+        if state == "ready":
+            self.notifier.ready(f"Serving with {self.workers} workers on the {self.listener.describe()}")
+        elif state == "reloading":
+            self.notifier.reloading()
+        else:
+            self.notifier.stopping(self.config.stop_timeout + GRACE_SECONDS)
+
     # --- the loop
 
     def _wait(self) -> None:
@@ -149,10 +160,13 @@ class Master:
         times = list(self.due.values())
         if self.kill_at is not None:
             times.append(self.kill_at)
+        if self.notifier.watchdog:
+            times.append(self.notifier.next_tick())
         return max(0.0, (min(times) - time.monotonic()) * 1000 + 1) if times else None
 
     def _act_on_time(self) -> None:
         now = time.monotonic()
+        self.notifier.tick(now)
         for index in [index for index, moment in self.due.items() if moment <= now]:
             del self.due[index]
             self._fork(index)
@@ -169,6 +183,7 @@ class Master:
             self.served = True
             self.logger.info("ready")
             self.announcer.ready()
+            self.announce("ready")
 
     def _tell_workers(self, number: int) -> None:
         for pid in self.children:
@@ -191,7 +206,9 @@ class Master:
 
     def handle_hup(self) -> None:
         """Flush: Lua states and scripts of earlier generations are replaced at their next use."""
+        self.announce("reloading")
         self.logger.info("SIGHUP: generation %d", self.scoreboard.flush())
+        self.announce("ready")
 
     def handle_usr1(self) -> None:
         """Open the log anew, here and in the workers."""
@@ -210,6 +227,7 @@ class Master:
     def _stop(self, number: int, seconds: float) -> None:
         if not self.stopping:
             self.logger.info("stopping %s", "gracefully" if number == signal.SIGTERM else "at once")
+            self.announce("stopping")
         self.stopping = True
         self.due.clear()
         # Before the workers go: a new connection is refused rather than left in a queue that nobody serves.

@@ -12,7 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PACKAGE = os.path.join(ROOT, "luafcgid2")
 FLOORS = {
     6: "__main__ cli ctl front serve",
-    5: "master monitor poller ready signals supervision wiring worker",
+    5: "master monitor notify poller ready signals supervision wiring worker",
     4: "responder "
        "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why",
     3: "check entry gate hung memory migrate pool quarantine reference state status status.desk "
@@ -36,7 +36,7 @@ FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.spl
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
 SIDEWAYS = {
     "__main__": "cli", "cli": "serve", "serve": "front",
-    "master": "ready signals supervision worker", "worker": "monitor poller ready wiring",
+    "master": "notify ready signals supervision worker", "worker": "monitor poller ready wiring",
     "status.desk": "status",
     "pool": "entry state upkeep", "upkeep": "entry state", "entry": "state",
     "config": "configtext luaconfig options", "configtext": "options", "luaconfig": "options",
