@@ -11,7 +11,7 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PACKAGE = os.path.join(ROOT, "luafcgid2")
 FLOORS = {
-    6: "__main__ cli ctl front serve",
+    6: "__main__ cli ctl front manual serve",
     5: "master monitor notify poller ready signals supervision wiring worker",
     4: "responder "
        "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why",
@@ -30,12 +30,12 @@ FLOORS = {
     1: "fcgi runtime "
        "doctor.lighttpd doctor.nginx",
     0: "doctor "
-       "__init__ answer body decisions errors pages params records replies sending units",
+       "__init__ answer body decisions errors pages params records replies roff sending units",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
 SIDEWAYS = {
-    "__main__": "cli", "cli": "serve", "serve": "front",
+    "__main__": "cli", "cli": "serve", "serve": "front", "manual": "cli ctl",
     "master": "notify ready signals supervision worker", "worker": "monitor poller ready wiring",
     "status.desk": "status",
     "pool": "entry state upkeep", "upkeep": "entry state", "entry": "state",
@@ -62,7 +62,7 @@ SIDEWAYS = {
     "replies": "records", "wiring": "ready",
 }
 DOORS = {
-    "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "ctl", "doctor.report"},
+    "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "ctl", "manual", "doctor.report"},
     "setproctitle": {"master", "worker"},
     "crossplane": {"doctor.nginx"}, "waitress": {"serve"}, "redis": {"sessions.redis_store"}, "rich": {"top"},
 }
