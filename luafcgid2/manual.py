@@ -114,9 +114,8 @@ def config_page() -> str:
 
 def _meaning(option: Option) -> str:
     words = option.doc
-    if option.effect == "ignored":
-        return words
-    words += " Allowed: %s." % option.allowed()
+    if option.effect != "ignored":
+        words += " Allowed: %s." % option.allowed()
     if option.aliases:
         words += " Also written: %s." % ", ".join(option.aliases)
     if option.since in OLD_NAMES:

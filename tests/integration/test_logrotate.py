@@ -31,8 +31,9 @@ class Rotation:
 
     def __call__(self):
         """Rotate, as if a week had passed."""
-        done = subprocess.run([program("logrotate"), "--force", "--state", self.state, self.config], text=True, timeout=60,
-                              env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        command = [program("logrotate"), "--force", "--state", self.state, self.config]
+        done = subprocess.run(command, text=True, timeout=60, env=self.environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT)
         assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -68,8 +69,9 @@ def test_master_and_workers_write_to_the_new_file_and_nothing_is_lost(service):
     moved = read(log + ".1")
     # A failed script is a line of a worker's.
     fail = os.path.join(service.site.www, "fail.lua")
-    client.request(service.server.address, {"REQUEST_METHOD": "GET", "SCRIPT_FILENAME": fail, "SCRIPT_NAME": "/fail.lua",
-                                            "DOCUMENT_ROOT": service.site.www})
+    client.request(service.server.address, {
+        "REQUEST_METHOD": "GET", "SCRIPT_FILENAME": fail, "SCRIPT_NAME": "/fail.lua",
+        "DOCUMENT_ROOT": service.site.www})
     wait_until(lambda: "fail.lua" in read(log), "the worker's line in the new file")
     assert read(log + ".1") == moved
     assert service.pid == before
