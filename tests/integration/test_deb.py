@@ -38,8 +38,8 @@ def dpkg_status():
 
 def run(*command, check=True, **options):
     """What a command prints on both outputs, with a root shell's environment."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=280, env=options.pop("env", ENVIRONMENT), **options)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, timeout=280, env=options.pop("env", ENVIRONMENT), **options)
     assert not check or done.returncode == 0, "%s\n%s" % (" ".join(command), done.stdout)
     return done.stdout
 
@@ -88,7 +88,7 @@ def test_the_package_serves_through_nginx_and_goes_without_a_trace(package, site
         processes = [pid, *children(pid)]
         assert len(processes) > 1 and accepts(DEFAULT_SOCKET)
         assert "is running" in run("/etc/init.d/luafcgid2", "status")
-        assert run("man", "--where", "luafcgid2ctl", "luafcgid2-config").count("/usr/share/man/") == 2
+        assert run("dpkg", "-L", "luafcgid2").count("/usr/share/man/man8/luafcgid2") == 2
         with Nginx(site, Installed(), {"packaged": "include /etc/nginx/snippets/luafcgid2.conf;"}) as nginx:
             answer = nginx.request("/packaged.lua")
             assert (answer.status, answer.body) == (200, b"from the package")

@@ -61,6 +61,7 @@ def test_systemd_finds_nothing_to_say_about_the_units(units):
     assert "NoSuchKey" in run(*command)
 
 
+@as_root
 def test_the_account_is_the_one_that_debian_has(tmp_path):
     (tmp_path / "etc").mkdir()
     path = os.path.join(ETC, "sysusers.d", "luafcgid2.conf")
