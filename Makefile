@@ -18,8 +18,9 @@ SYSCONFDIR ?= /etc
 LOCALSTATEDIR ?= /var
 EXTRAS ?= redis,doctor
 
-TEST_PACKAGES = chromium chromium-driver curl iproute2 lighttpd lua-cjson lua-filesystem lua-lpeg lua-socket nginx \
-	openssl procps redis-server spawn-fcgi strace wrk
+DEB_PACKAGES = debhelper dpkg-dev python3 python3-venv
+TEST_PACKAGES = $(DEB_PACKAGES) chromium chromium-driver curl fish groff iproute2 lighttpd logrotate lua-cjson \
+	lua-filesystem lua-lpeg lua-socket man-db mandoc nginx openssl procps redis-server spawn-fcgi strace systemd wrk zsh
 BENCH_PACKAGES = gcc libc6-dev libfcgi-dev nginx php-fpm procps redis-server wrk
 
 # One stamp per Python: another PYTHON makes the virtualenv anew, and so all that is in it.
@@ -43,9 +44,27 @@ KEPT_FILES = config.lua:luafcgid2/config.lua default/luafcgid2:default/luafcgid2
 HOME_DIR = $(PREFIX)/lib/luafcgid2
 SHARE_DIR = $(PREFIX)/share/luafcgid2
 STAGED = $(DESTDIR)$(HOME_DIR)
+# Where the shells look for completions; Debian's packages use another folder for zsh.
+BASH_DIR = $(PREFIX)/share/bash-completion/completions
+FISH_DIR = $(PREFIX)/share/fish/vendor_completions.d
+ZSH_DIR = $(PREFIX)/share/zsh/site-functions
+# What is made from the installed program, as FILE:PLACE.
+MADE_FILES = luafcgid2.8:$(PREFIX)/share/man/man8/luafcgid2.8 \
+	luafcgid2ctl.8:$(PREFIX)/share/man/man8/luafcgid2ctl.8 \
+	luafcgid2-config.5:$(PREFIX)/share/man/man5/luafcgid2-config.5 \
+	luafcgid2.bash:$(BASH_DIR)/luafcgid2 luafcgid2ctl.bash:$(BASH_DIR)/luafcgid2ctl \
+	luafcgid2.fish:$(FISH_DIR)/luafcgid2.fish luafcgid2ctl.fish:$(FISH_DIR)/luafcgid2ctl.fish \
+	luafcgid2.zsh:$(ZSH_DIR)/_luafcgid2 luafcgid2ctl.zsh:$(ZSH_DIR)/_luafcgid2ctl
+# For systemd, as FILE-IN-ETC:PLACE.
+SYSTEMD_FILES = systemd/luafcgid2.service:$(PREFIX)/lib/systemd/system/luafcgid2.service \
+	systemd/luafcgid2.socket:$(PREFIX)/lib/systemd/system/luafcgid2.socket \
+	sysusers.d/luafcgid2.conf:$(PREFIX)/lib/sysusers.d/luafcgid2.conf \
+	tmpfiles.d/luafcgid2.conf:$(PREFIX)/lib/tmpfiles.d/luafcgid2.conf
+MADE_HERE = build/man
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' luafcgid2/__init__.py)
 
 .DEFAULT_GOAL = help
-.PHONY: help run test lint bench bench-sessions sample install uninstall clean python
+.PHONY: help run test lint bench bench-sessions sample man deb install uninstall clean python
 
 help:
 	@echo 'make run        serve $(SITE)/ on http://$(HTTP)   (HTTP=host:port SITE=folder)'
@@ -54,6 +73,8 @@ help:
 	@echo 'make bench      against a bare C responder and php-fpm   (BENCH="--seconds 5 --script session")'
 	@echo 'make bench-sessions   what a session costs among 100 and among 100,000 others'
 	@echo 'make sample     write etc/config.lua and the tables in README.rst from the table of options'
+	@echo 'make man        the manual pages, in $(MADE_HERE)'
+	@echo 'make deb        a Debian package, in dist'
 	@echo 'make install    into $(PREFIX) and $(SYSCONFDIR)   (DESTDIR= PREFIX= EXTRAS=redis,doctor)'
 	@echo 'make uninstall  remove the programs; configuration, sessions and logs stay'
 	@echo 'make clean      remove the virtualenv and everything built'
@@ -89,6 +110,23 @@ sample: $(VENV)/serve
 	mv etc/config.lua.new etc/config.lua
 	$(VENV)/bin/python -m luafcgid2.reference readme >README.rst.new
 	mv README.rst.new README.rst
+
+man: $(VENV)/serve
+	@mkdir -p '$(MADE_HERE)'
+	$(VENV)/bin/python -m luafcgid2.manual '$(MADE_HERE)'
+
+# The package holds a virtualenv of Debian's own Python.  It is built in a copy, since dpkg wants debian/ on top.
+deb:
+	@.ci/apt $(DEB_PACKAGES)
+	rm -rf build/deb
+	mkdir -p build/deb/luafcgid2 dist
+	cp -R .ci Makefile $(SOURCES) luafcgid2 etc examples init.d build/deb/luafcgid2/
+	mv build/deb/luafcgid2/etc/debian build/deb/luafcgid2/debian
+	sed -i "s/@VERSION@/$(VERSION)/; s/@DATE@/$$(date -R -d "@$${SOURCE_DATE_EPOCH:-$$( \
+		git log -1 --format=%ct 2>/dev/null || date +%s)}")/" build/deb/luafcgid2/debian/changelog
+	cd build/deb/luafcgid2 && env -u MAKEFLAGS -u MAKELEVEL -u DESTDIR -u PREFIX dpkg-buildpackage --build=binary --no-sign
+	mv build/deb/*.deb dist/
+	rm -rf build/deb
 
 # The interpreter is the one thing that cannot be installed by a rule of its own.
 python:
@@ -132,6 +170,15 @@ install: python
 	'$(STAGED).new/bin/python' -m pip --disable-pip-version-check install --quiet \
 		'$(STAGED).new/source$(if $(EXTRAS),[$(EXTRAS)])' || $(NO_WHEEL)
 	rm -rf '$(STAGED).new/source'
+	mkdir '$(STAGED).new/made'
+	'$(STAGED).new/bin/python' -I -m luafcgid2.manual '$(STAGED).new/made'
+	set -e; for shell in bash fish zsh; do \
+		_LUAFCGID2_COMPLETE=$${shell}_source '$(STAGED).new/bin/luafcgid2' >'$(STAGED).new/made/luafcgid2.'$$shell; \
+		_LUAFCGID2CTL_COMPLETE=$${shell}_source '$(STAGED).new/bin/luafcgid2ctl' >'$(STAGED).new/made/luafcgid2ctl.'$$shell; \
+	done
+	set -e; for pair in $(MADE_FILES); do \
+		install -D -m 644 "$(STAGED).new/made/$${pair%%:*}" "$(DESTDIR)$${pair#*:}"; done
+	rm -rf '$(STAGED).new/made'
 	grep -rlI -F '$(STAGED).new' '$(STAGED).new/bin' '$(STAGED).new/pyvenv.cfg' | \
 		xargs sed -i 's|$(STAGED)\.new|$(HOME_DIR)|g'
 	test ! -e '$(STAGED)' || mv '$(STAGED)' '$(STAGED).old'
@@ -144,6 +191,8 @@ install: python
 	cp -R examples etc/nginx etc/lighttpd etc/several-machines etc/config.lua '$(DESTDIR)$(SHARE_DIR)/'
 	set -e; for pair in $(KEPT_FILES); do to="$(DESTDIR)$(SYSCONFDIR)/$${pair#*:}"; \
 		test -e "$$to" || install -D -m 644 "etc/$${pair%%:*}" "$$to"; done
+	set -e; for pair in $(SYSTEMD_FILES); do to="$(DESTDIR)$${pair#*:}"; \
+		install -D -m 644 "etc/$${pair%%:*}" "$$to"; sed -i 's|/usr/local|$(PREFIX)|g' "$$to"; done
 	install -d '$(DESTDIR)$(SYSCONFDIR)/init.d'
 	sed 's|/usr/local|$(PREFIX)|g' init.d/luafcgid2 >'$(DESTDIR)$(SYSCONFDIR)/init.d/luafcgid2'
 	chmod 755 '$(DESTDIR)$(SYSCONFDIR)/init.d/luafcgid2'
@@ -157,7 +206,8 @@ install: python
 uninstall:
 	rm -rf '$(STAGED)' '$(DESTDIR)$(SHARE_DIR)'
 	rm -f '$(DESTDIR)$(PREFIX)/bin/luafcgid2' '$(DESTDIR)$(PREFIX)/bin/luafcgid2ctl' \
-		'$(DESTDIR)$(SYSCONFDIR)/init.d/luafcgid2'
+		'$(DESTDIR)$(SYSCONFDIR)/init.d/luafcgid2' \
+		$(foreach pair,$(MADE_FILES) $(SYSTEMD_FILES),'$(DESTDIR)$(lastword $(subst :, ,$(pair)))')
 
 clean:
 	rm -rf '$(VENV)' build dist benchmarks/build *.egg-info .eggs .pytest_cache .hypothesis .ruff_cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any, Optional
 
 from .orders import NOTE, RELOAD, Orders
@@ -65,14 +66,22 @@ class Changeover:
     def _refuse(self, reason: str) -> None:
         what = "the configuration stays as it was" if self._orders.current == RELOAD else "no upgrade"
         self._logger.error("%s: %s", what, reason)
-        self._orders.finish(reason)
+        self._finish(reason)
+
+    def _finish(self, outcome: str = "") -> None:
+        """What was asked for is over; outcome: why it changed nothing, or a remark, or ""."""
+        if self._orders.current == RELOAD:
+            header = self._server.scoreboard.header
+            header.reloads, header.since_reload = header.reloads + 1, int(time.time())
+            self._server.announce("ready")
+        self._orders.finish(outcome)
 
     # --- reload
 
     def _read_config(self) -> None:
         server = self._server
         if server.origin.load is None:
-            self._orders.finish()
+            self._finish()
             return
         self._reader = ConfigReader(server.origin.load, server.signals, self._enter_reader)
         server.listen_to(self._reader.fd, self._hear_config)
@@ -103,10 +112,9 @@ class Changeover:
             self._logger.warning("a running server cannot change %s: this needs luafcgid2ctl upgrade (LuaVersion, "
                                  "Listen, PidFile, room for more workers or threads) or restart", names)
         if not changed:
-            self._orders.finish(self._remark)
+            self._finish(self._remark)
             return
         self._logger.info("new configuration (%s): workers are replaced", ", ".join(changed))
-        server.announce("reloading")
         server.use(config)
         server.roster.begin(config)
 
@@ -114,14 +122,13 @@ class Changeover:
         """The new configuration is in force, or `error` says why it is not."""
         server = self._server
         server.use(server.roster.config)
-        server.announce("ready")
         if error:
             self._refuse(error)
             return
         for text in server.config.warnings:
             self._logger.warning("%s", text)
         self._logger.info("new configuration in force")
-        self._orders.finish(self._remark)
+        self._finish(self._remark)
 
     # --- upgrade
 
@@ -133,7 +140,7 @@ class Changeover:
         self._logger.info("SIGUSR2: starting a new master")
         left = inheritance_of(server.listener, server.pid_file, server.handoff, server.config,
                               server.announcer.detached)
-        self._upgrade = Upgrade(server.origin.arguments, left)
+        self._upgrade = Upgrade(server.origin.arguments, left, server.notifier.to_environment())
         for fd in self._upgrade.fds:
             server.listen_to(fd, self._hear_upgrade)
 
@@ -163,7 +170,7 @@ class Changeover:
         self.successor = ended.pid
         self._logger.info("the new master (pid %d) serves; this one leaves when its requests are answered", ended.pid)
         self._server.announce("handed over")
-        self._orders.finish()
+        self._finish()
         if self._orders.give_up():
             os.kill(self.successor, signal.SIGHUP)
         self._server.roster.close()

@@ -14,6 +14,7 @@ import sys
 from typing import Any, List
 
 import click
+from click.shell_completion import CompletionItem
 
 from . import __version__
 from .errors import Error
@@ -27,9 +28,15 @@ class CommandOrConfig(click.Group):
     """A group in which anything but a command or the group's own options belongs to `run`."""
 
     def parse_args(self, ctx: click.Context, args: List[str]) -> List[str]:
-        if not args or (args[0] not in self.commands and args[0] not in OWN_OPTIONS):
+        # The shell's completion asks about a command line that has no first word yet: both are possible then.
+        unfinished = ctx.resilient_parsing and not args
+        if not unfinished and (not args or (args[0] not in self.commands and args[0] not in OWN_OPTIONS)):
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> List[CompletionItem]:
+        """The commands that begin so; if there is none, the shell looks for a configuration file."""
+        return super().shell_complete(ctx, incomplete) or click.Path().shell_complete(ctx, self, incomplete)
 
 
 @click.group(cls=CommandOrConfig, subcommand_metavar="[-t] [CONFIG] | serve [DIR]")
@@ -46,7 +53,7 @@ def main() -> None:
 @main.command(DEFAULT_COMMAND)
 @click.option("-t", "--test", is_flag=True, help="Test the configuration, print the settings, start nothing.")
 @click.option("--user", default="", help="User to become when root starts a server whose CONFIG sets none.")
-@click.argument("config", default="config.lua")
+@click.argument("config", type=click.Path(), default="config.lua")
 def run(test: bool, user: str, config: str) -> None:
     """Serve with CONFIG in the foreground (the word run may be left out)."""
     announcer = Announcer.from_environment()
@@ -63,7 +70,7 @@ def run(test: bool, user: str, config: str) -> None:
 
 
 @main.command()
-@click.argument("directory", metavar="[DIR]", default=".")
+@click.argument("directory", metavar="[DIR]", type=click.Path(), default=".")
 @click.option("--http", metavar="HOST:PORT", default="127.0.0.1:8080", show_default=True,
               help="Where to answer HTTP.")
 def serve(directory: str, http: str) -> None:

@@ -24,8 +24,8 @@ STATUS_STALE, STATUS_STOPPED, STATUS_UNKNOWN = 1, 3, 4     # of status, by the s
 
 
 @click.group()
-@click.option("-c", "--config", "path", metavar="CONFIG", default=DEFAULT_CONFIG, show_default=True,
-              help="The server's configuration file.")
+@click.option("-c", "--config", "path", metavar="CONFIG", type=click.Path(), default=DEFAULT_CONFIG,
+              show_default=True, help="The server's configuration file.")
 @click.version_option(__version__, prog_name="luafcgid2ctl", message="%(prog)s %(version)s")
 @click.pass_context
 def main(ctx: click.Context, path: str) -> None:
@@ -177,7 +177,7 @@ def check(path: str) -> None:
 
 
 @main.command()
-@click.argument("config", required=False)
+@click.argument("config", type=click.Path(), required=False)
 @click.pass_obj
 def migrate(path: str, config: str) -> None:
     """Tell what changes for CONFIG, a file of the C++ luafcgid2 or of the C luafcgid."""

@@ -24,9 +24,11 @@ from . import __version__, log, privileges
 from . import config as configuration
 from .changeover import Changeover
 from .children import GRACE_SECONDS, Children, allow_descriptors
+from .door import Door
 from .errors import BootError
 from .handoff import Handoff
 from .listener import Listener, adopt, open_listener
+from .notify import Notifier
 from .orders import RELOAD, UPGRADE
 from .pidfile import PidFile
 from .ready import Announcer, BootPipe
@@ -72,11 +74,12 @@ class Master:
                  origin: Optional[Origin] = None) -> None:
         self.config, self.logger, self.origin = config, logger, origin or Origin()
         self.announcer = announcer or Announcer()
+        self.notifier = Notifier.from_environment()
         self.scoreboard = Scoreboard(2 * max(config.worker_count, LEAST_WORKERS) + SPARE_SLOTS,
                                      max(2 * config.worker_threads, LEAST_THREADS))
         header = self.scoreboard.header
         header.since_start = header.since_reload = int(time.time())
-        self.changeover = Changeover(self)
+        self.changeover, self.door = Changeover(self), Door(self)
         self.watchers: List[Any] = []
         self.pulse: Optional[float] = None          # when the watchers tick next
         self.stopping = False
@@ -101,7 +104,7 @@ class Master:
             self.handoff = Handoff(self.origin.inheritance.handoff)
             self.children = Children(self.scoreboard, self.signals, self.logger, self._be_worker)
             self.roster = Roster(self.config, self.children, self.logger, self.changeover.trial_ended)
-            self.watchers += [Wear(self.roster), Scaler(self.roster)]
+            self.watchers += [Wear(self.roster), Scaler(self.roster), self.notifier]
             while self.children or not (self.stopping or self.changeover.successor):
                 self._act_on_time()
                 self._wait()
@@ -143,10 +146,7 @@ class Master:
         self.engine.prelude()
         self.engine.default_cpath()
         privileges.become(identity)
-        if identity is None and os.geteuid() == 0:
-            self.logger.warning("scripts run as root: set User")
-        elif identity is None and self.config.user and privileges.user_id(self.config.user) != os.geteuid():
-            self.logger.warning("User = %r has no effect: only root can change the user", self.config.user)
+        privileges.warn(identity, self.config.user, self.logger)
         if self.announcer.detached:
             # From here on nobody reads it; a program that a script starts must not block or die on it.
             with open(os.devnull, "wb", buffering=0) as null:
@@ -169,8 +169,16 @@ class Master:
         self.config = config
 
     def announce(self, state: str) -> None:
-        """Where a service manager is told: "ready", "reloading", "stopping", or "handed over": the main process is
+        """Tell the service manager; state: "ready", "reloading", "stopping", or "handed over": the main process is
         self.changeover.successor from then on."""
+        if state == "ready":
+            self.notifier.ready(f"Serving with {self.roster.target} workers on the {self.listener.describe()}")
+        elif state == "reloading":
+            self.notifier.reloading()
+        elif state == "handed over":
+            self.notifier.handed_over(self.changeover.successor)
+        else:
+            self.notifier.stopping(self.config.stop_timeout + GRACE_SECONDS)
 
     # --- the loop
 
@@ -202,7 +210,7 @@ class Master:
             self._begin_service()
         if self.roster.failure and not self.stopping:
             self._give_up(self.roster.failure)
-        self._watch_door()
+        self.door.watch()
         self.changeover.act(now)
 
     def _tick(self, now: float) -> None:
@@ -213,19 +221,6 @@ class Master:
             moment = watcher.next_tick()
             if everybody or (moment is not None and moment <= now):
                 watcher.tick(now)
-
-    def _watch_door(self) -> None:
-        """While nobody works for us we watch the listener ourselves.  We accept nothing: who comes waits in the
-        kernel's queue, and that is readable until a worker has taken it."""
-        fd = self.listener.socket.fileno()
-        alone = not self.roster.closed and not self.roster.wanted and not self.children.staff
-        if alone and fd not in self.heard:
-            self.listen_to(fd, self._hear_door)
-        elif not alone and fd in self.heard:
-            self.turn_away(fd)
-
-    def _hear_door(self, fd: int) -> None:
-        self.roster.wanted = 1
 
     def _hear_signals(self, fd: int) -> None:
         for number in self.signals.read():
@@ -267,6 +262,7 @@ class Master:
     def handle_hup(self) -> None:
         """Flush: Lua states and scripts of earlier generations are replaced at their next use.  Then read the
         configuration again."""
+        self.announce("reloading")
         self.logger.info("SIGHUP: generation %d", self.scoreboard.flush())
         self.changeover.ask(RELOAD)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import logging
 import os
 import pwd
 from typing import Iterator, NamedTuple, Optional
@@ -94,3 +95,11 @@ def acting_as(identity: Optional[Identity]) -> Iterator[None]:
         os.seteuid(uid)
         os.setegid(gid)
         os.setgroups(groups)
+
+
+def warn(identity: Optional[Identity], user: str, logger: logging.Logger) -> None:
+    """Tell what is probably not meant: scripts of root, or a User that we cannot become."""
+    if identity is None and os.geteuid() == 0:
+        logger.warning("scripts run as root: set User")
+    elif identity is None and user and user_id(user) != os.geteuid():
+        logger.warning("User = %r has no effect: only root can change the user", user)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from . import ready
 from .supervision import describe_death
@@ -70,11 +70,11 @@ class Inheritance(NamedTuple):
 class Upgrade:
     """A new master that starts: `pid`, and `fds` to poll.  OSError when it cannot be started.
 
-    arguments: of the command luafcgid2.  `deadline` is when `expire` has something to do, in seconds of the
-    monotonic clock; `is_ready` whether it serves.
+    arguments: of the command luafcgid2; more: variables for its environment.  `deadline` is when `expire` has
+    something to do, in seconds of the monotonic clock; `is_ready` whether it serves.
     """
 
-    def __init__(self, arguments: Sequence[str], inheritance: Inheritance) -> None:
+    def __init__(self, arguments: Sequence[str], inheritance: Inheritance, more: Mapping[str, str]) -> None:
         self.is_ready = False
         self._said: Dict[int, bytes] = {}
         ready_fd, ready_write = os.pipe()
@@ -87,7 +87,7 @@ class Upgrade:
             ends.append(errors)
             self._said[errors_fd] = b""
         try:
-            environment = dict(os.environ, **inheritance.to_environment(), **{ready.VARIABLE: str(ready_write)})
+            environment = dict(os.environ, **inheritance.to_environment(), **more, **{ready.VARIABLE: str(ready_write)})
             process = subprocess.Popen([sys.executable, "-m", "luafcgid2", *arguments], env=environment,
                                        stdin=subprocess.DEVNULL, stderr=errors,
                                        pass_fds=[ready_write, *inheritance.descriptors])

@@ -3,60 +3,20 @@ from __future__ import annotations
 
 import os
 import pwd
-import subprocess
-import sys
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from harness import ROOT, Site, accepts, wait_until
-from servers import Master
+from harness import ROOT, accepts, children, is_alive, wait_until
+from service import SCRIPT, Service
 
-from luafcgid2.pidfile import probe
-
-SCRIPT = os.path.join(ROOT, "init.d", "luafcgid2")
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="init scripts are run by root")
 
 
-class Service:
-    """The init script with an env file, a control program and a configuration below one directory."""
-
-    def __init__(self, site):
-        self.site = site
-        self.logs, self.state = os.path.join(site.path, "log"), os.path.join(site.path, "state")
-        self.server = Master(site, SessionStore="sqlite:///" + os.path.join(self.state, "state.db"))
-        self.server.log = self.server.settings["LogFilePath"] = os.path.join(self.logs, "luafcgid2.log")
-        self.server.write_config()
-        program = os.path.join(site.run, "luafcgid2ctl")
-        with open(program, "w") as file:
-            file.write(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m luafcgid2.ctl "$@"\n')
-        os.chmod(program, 0o755)
-        self.defaults = os.path.join(site.run, "defaults")
-        self.configure(CTL=program, CONFIG=self.server.config, LOGDIR=self.logs, STATEDIR=self.state)
-
-    def configure(self, **settings):
-        with open(self.defaults, "a") as file:
-            file.writelines(f"{key}='{value}'\n" for key, value in settings.items())
-
-    def __call__(self, verb):
-        """Run the script with init's bare environment."""
-        return subprocess.run(["/bin/sh", SCRIPT, *verb.split()], text=True, timeout=120, cwd="/",
-                              env={"LUAFCGID2_DEFAULTS": self.defaults, "TERM": "dumb"},
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-    @property
-    def pid(self):
-        return probe(self.server.pid_file).pid
-
-
 @pytest.fixture
-def service():
-    with Site() as site:
-        # The server is www-data here, whose files are made in `run`.
-        os.chmod(site.path, 0o755)
-        os.chmod(site.run, 0o777)
-        made = Service(site)
+def service(site):
+    with Service(site) as made:
         yield made
-        made("stop")
-        assert probe(made.server.pid_file).state == "absent"
 
 
 def test_start_serves_as_www_data_with_its_directories(service):
@@ -99,6 +59,52 @@ def test_reload_and_reopen_keep_the_master(service):
     service("reload")
     wait_until(lambda: "SIGHUP: generation 1" in service.server.log_text(), "the flush")
     assert service.pid == before
+
+
+def test_a_master_that_was_killed_is_status_1_and_starts_again(service):
+    service("start")
+    before = service.pid
+    workers = children(service.pid)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: not any(map(is_alive, [before, *workers])), "the workers follow their master")
+    assert service("status").returncode == 1
+    assert service("try-restart").returncode == 0
+    assert service("status").returncode == 1
+    assert service("start").returncode == 0
+    assert service.pid not in (0, before)
+    assert accepts(service.server.address)
+
+
+def test_a_dead_service_stops_without_an_error(service):
+    service("start")
+    os.kill(service.pid, signal.SIGKILL)
+    wait_until(lambda: service("status").returncode == 1, "the master is dead")
+    assert service("stop").returncode == 0
+    assert service("status").returncode == 3
+
+
+def test_a_start_of_two_at_once_makes_one_server(service):
+    with ThreadPoolExecutor(2) as pool:
+        codes = [done.returncode for done in pool.map(service, ["start", "start"])]
+    # The later one finds a server that runs, or one that is just beginning to.
+    assert 0 in codes and set(codes) <= {0, 1}
+    assert service("status").returncode == 0
+
+
+def test_a_stopped_service_leaves_no_process_and_no_socket(service):
+    service("start")
+    processes = [service.pid, *children(service.pid)]
+    service("stop")
+    assert len(processes) == 3 and not any(map(is_alive, processes))
+    assert not os.path.exists(service.server.address)
+
+
+def test_a_service_needs_no_directory_and_no_path_of_its_caller(service):
+    # `Service` calls with an empty environment from /; the workers are there, too.
+    service("start")
+    assert os.readlink(f"/proc/{service.pid}/cwd") == "/"
+    for pid in (service.pid, *children(service.pid)):
+        assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
 
 
 def test_an_error_of_the_start_is_on_the_terminal(service):

@@ -131,11 +131,12 @@ def test_make_install_stages_a_tree_that_runs_where_it_is_moved_to(checkout, tmp
     script = stage / "etc" / "init.d" / "luafcgid2"
     assert script.stat().st_mode & 0o111
     assert "%s/bin" % final in script.read_text()
-    for path in [script, staged / "lib" / "luafcgid2" / "pyvenv.cfg",
+    for path in [script, staged / "lib" / "systemd" / "system" / "luafcgid2.service",
+                 staged / "lib" / "luafcgid2" / "pyvenv.cfg",
                  *(staged / "lib" / "luafcgid2" / "bin").iterdir()]:
         if path.is_file() and not path.is_symlink():
             assert str(stage).encode() not in path.read_bytes(), path
-    assert sorted(os.listdir(staged / "lib")) == ["luafcgid2"]
+    assert not [name for name in os.listdir(staged / "lib") if name.startswith("luafcgid2.")]
     assert not (staged / "lib" / "luafcgid2" / "of-an-older-version").exists()
 
     os.rename(staged, final)
@@ -144,4 +145,5 @@ def test_make_install_stages_a_tree_that_runs_where_it_is_moved_to(checkout, tmp
         assert __version__ in run(str(final / "bin" / name), "--version", cwd=str(tmp_path))
 
     run("make", "uninstall", "PREFIX=%s" % final, "SYSCONFDIR=%s/etc" % stage, cwd=checkout)
-    assert config.exists() and not os.listdir(final / "bin") and not os.listdir(final / "lib")
+    assert config.exists()
+    assert [name for _, _, names in os.walk(final) for name in names] == []

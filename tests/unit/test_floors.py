@@ -11,9 +11,9 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PACKAGE = os.path.join(ROOT, "luafcgid2")
 FLOORS = {
-    6: "__main__ cli control ctl front serve",
-    5: "changeover children master monitor orders poller ready reload roster scaling signals supervision upgrade wear "
-       "watched wiring worker",
+    6: "__main__ cli control ctl front manual serve",
+    5: "changeover children door master monitor notify orders poller ready reload roster scaling signals supervision "
+       "upgrade watched wear wiring worker",
     4: "responder "
        "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why",
     3: "check entry gate hung memory migrate pool quarantine reference state status status.desk status.metrics "
@@ -31,13 +31,13 @@ FLOORS = {
     1: "fcgi runtime "
        "doctor.lighttpd doctor.nginx",
     0: "doctor "
-       "__init__ answer body decisions errors pages params records replies sending units",
+       "__init__ answer body decisions errors pages params records replies roff sending units",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
 SIDEWAYS = {
-    "__main__": "cli", "cli": "serve", "ctl": "control", "serve": "front",
-    "master": "changeover children orders ready reload roster scaling signals upgrade wear worker",
+    "__main__": "cli", "cli": "serve", "ctl": "control", "serve": "front", "manual": "cli ctl",
+    "master": "changeover children door notify orders ready reload roster scaling signals upgrade wear worker",
     "changeover": "orders reload upgrade", "roster": "children scaling supervision wear",
     "scaling": "children", "wear": "children", "children": "signals", "reload": "signals",
     "upgrade": "ready supervision", "worker": "monitor poller ready wiring", "poller": "watched",
@@ -66,7 +66,7 @@ SIDEWAYS = {
     "replies": "records", "wiring": "ready",
 }
 DOORS = {
-    "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"control", "cli", "ctl", "doctor.report"},
+    "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "control", "ctl", "manual", "doctor.report"},
     "setproctitle": {"master", "worker"},
     "crossplane": {"doctor.nginx"}, "waitress": {"serve"}, "redis": {"sessions.redis_store"}, "rich": {"top"},
 }

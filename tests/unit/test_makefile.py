@@ -72,10 +72,25 @@ def test_install_keeps_a_configuration_that_is_there():
     assert "'/stage/etc/luafcgid2/config.lua'" not in commands
 
 
+def pairs(source: str) -> list:
+    """(file, place) of each pair that a loop of `make install` goes through, whose files are in `source`."""
+    loops = [line for line in dry_run("install", "DESTDIR=/stage").splitlines()
+             if "for pair in" in line and source in line]
+    assert all('"/stage' in loop.partition("do ")[2] for loop in loops)
+    return [word.split(":") for loop in loops for word in loop.split("for pair in ")[1].split(";")[0].split()]
+
+
+def test_manual_pages_completion_and_units_are_installed_and_uninstalled():
+    made = pairs("/made/") + [pair for pair in pairs('"etc/${pair%%:*}"') if pair[1].startswith("/")]
+    assert len(made) == 3 + 2 * 3 + 4
+    removed = dry_run("uninstall", "DESTDIR=/stage")
+    for _, place in made:
+        assert "'/stage%s'" % place in removed
+
+
 def test_every_file_that_install_copies_exists():
-    loop = next(line for line in dry_run("install").splitlines() if "for pair in" in line)
-    names = [word.split(":")[0] for word in loop.split("for pair in ")[1].split(";")[0].split()]
-    assert len(names) >= 4
+    names = [name for name, _ in pairs('"etc/${pair%%:*}"')]
+    assert len(names) >= 8
     assert [name for name in names if not os.path.isfile(os.path.join(ROOT, "etc", name))] == []
 
 
