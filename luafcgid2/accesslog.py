@@ -78,11 +78,11 @@ class AccessLog:
     def around(self, respond: Callable[..., Any]) -> Callable[..., Any]:
         """The responder's function `respond`, which also tells this log."""
         def logged(params: bytes, body: Any, problem: int, seat: Any) -> Any:
-            began, cpu = time.time(), time.thread_time_ns()
+            began, since, cpu = time.time(), time.monotonic(), time.thread_time_ns()
             answer = respond(params, body, problem, seat)
             head, rest = (answer, b"") if isinstance(answer, bytes) else answer[:2]
             self.add(params, int(head[8:11]), len(head) - head.find(b"\r\n\r\n") - 4 + len(rest), began,
-                     time.time() - began, (time.thread_time_ns() - cpu) / 1e9,
+                     time.monotonic() - since, (time.thread_time_ns() - cpu) / 1e9,
                      seat.heap or (seat.entry.heap if seat.entry else 0))
             return answer
         return logged

@@ -122,6 +122,7 @@ class Changeover:
         """The new configuration is in force, or `error` says why it is not."""
         server = self._server
         server.use(server.roster.config)
+        server.guards.use(server.config)
         if error:
             self._refuse(error)
             return

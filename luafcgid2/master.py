@@ -22,16 +22,18 @@ import setproctitle
 
 from . import __version__, log, privileges
 from . import config as configuration
+from .census import Census
 from .changeover import Changeover
 from .children import GRACE_SECONDS, Children, allow_descriptors
 from .door import Door
 from .errors import BootError
+from .guards import Guards
 from .handoff import Handoff
 from .listener import Listener, adopt, open_listener
 from .notify import Notifier
 from .orders import RELOAD, UPGRADE
 from .pidfile import PidFile
-from .ready import Announcer, BootPipe
+from .ready import AlivePipe, Announcer, BootPipe
 from .reload import LOG_OPTIONS
 from .roster import Roster
 from .runtime import Engine
@@ -97,14 +99,16 @@ class Master:
         with SignalQueue(HANDLERS) as self.signals, \
                 PidFile(self.config.pid_file, identity, inherited) as self.pid_file, \
                 self._listening() as self.listener, BootPipe() as self.boot_pipe, \
-                self._alive_pipe() as self.alive_fd:
+                AlivePipe() as self.alive_pipe:
             self.listen_to(self.signals.fd, self._hear_signals)
             self.listen_to(self.boot_pipe.fd, self._hear_workers)
             self._settle(identity)
             self.handoff = Handoff(self.origin.inheritance.handoff)
             self.children = Children(self.scoreboard, self.signals, self.logger, self._be_worker)
             self.roster = Roster(self.config, self.children, self.logger, self.changeover.trial_ended)
-            self.watchers += [Wear(self.roster), Scaler(self.roster), self.notifier]
+            self.guards = Guards(self)
+            self.watchers += [Wear(self.roster), Scaler(self.roster), self.guards, self.notifier,
+                              Census(self.scoreboard, self.listener.socket, self.logger)]
             while self.children or not (self.stopping or self.changeover.successor):
                 self._act_on_time()
                 self._wait()
@@ -128,16 +132,6 @@ class Master:
             yield listener
         finally:
             listener.close(unlink=not self.changeover.successor)
-
-    @contextlib.contextmanager
-    def _alive_pipe(self) -> Iterator[int]:
-        """The read end for the workers: it ends when the master, the only writer, is gone."""
-        alive_fd, self.alive_write_fd = os.pipe()
-        try:
-            yield alive_fd
-        finally:
-            os.close(alive_fd)
-            os.close(self.alive_write_fd)
 
     def _settle(self, identity: Optional[privileges.Identity]) -> None:
         """Everything that the workers shall inherit is there; become the user and prepare the memory."""
@@ -228,6 +222,7 @@ class Master:
 
     def _hear_workers(self, fd: int) -> None:
         self.boot_error = self.boot_pipe.hear()[1] or self.boot_error
+        self.guards.hear()
         woken, self.boot_pipe.woken = self.boot_pipe.woken, False
         if woken and self.pulse is None:
             self.pulse = time.monotonic() + TICK_SECONDS
@@ -254,6 +249,7 @@ class Master:
         for pid, status, child in self.children.reap():
             if child is not None:
                 self._hear_workers(self.boot_pipe.fd)           # what it wrote last
+                self.guards.death(child, status)
                 reason, self.boot_error = self.boot_error, ""
                 self.roster.bury(child, status, reason)
             else:
@@ -264,6 +260,7 @@ class Master:
         configuration again."""
         self.announce("reloading")
         self.logger.info("SIGHUP: generation %d", self.scoreboard.flush())
+        self.guards.flush()
         self.changeover.ask(RELOAD)
 
     def handle_usr1(self) -> None:
@@ -318,13 +315,13 @@ class Master:
         self.signals.drop({signal.SIGUSR1: lambda number, frame: log.reopen(self.logger)})
         self.pid_file.forget()
         self.announcer.close()
-        os.close(self.alive_write_fd)
+        self.alive_pipe.forget()
 
     def _be_worker(self, number: int, config: Any) -> None:
         code = 1
         try:
             self.enter_child()
-            code = Worker(number, config, self.engine, self.listener.socket, self.scoreboard, self.alive_fd,
+            code = Worker(number, config, self.engine, self.listener.socket, self.scoreboard, self.alive_pipe.fd,
                           self.logger, self.boot_pipe.write_fd, self.handoff).run()
         except BootError as error:
             code = error.exit_code

@@ -2,11 +2,12 @@
 
 In: the seats, the pool, the poller, the worker's slot.  Out: the slot's cells; errors raised in Lua states that run
 too long; idle states closed when the master asks for memory.  worker.py calls `tick` while there is work, `rest`
-once there is none, and at the end.  Nothing of it is on the way of a request: what takes a microsecond there
+once there is none, `close` at the end.  Nothing of it is on the way of a request: what takes a microsecond there
 is looked up here, for the few requests that run long.
 """
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -54,8 +55,8 @@ class Monitor:
         if now >= self._next_slow:
             self._next_slow = now + SLOW_TICK
             self._publish(now)
-            if self._access is not None:
-                self._access.flush(self._access.SECONDS)
+        if self._access is not None:
+            self._access.flush(self._access.SECONDS)
         if slot.evict != self._evictions:
             self._evictions = slot.evict
             slot.evicted += self._pool.evict()
@@ -66,6 +67,12 @@ class Monitor:
         self._publish(time.monotonic())
         if self._access is not None:
             self._access.flush()
+
+    def close(self) -> None:
+        """The worker leaves: nothing that was done is lost."""
+        self.rest()
+        if self._access is not None:
+            self._access.close()
 
     def reopen(self) -> None:
         """The access log was moved away."""
@@ -89,7 +96,8 @@ class Monitor:
         self._publish_scripts()
         if self._measured and now >= self._next_measured:
             self._next_measured = now + MEMORY_TICK
-            slot.pss_kb = procfs.pss_kb("self") or 0
+            with contextlib.suppress(OSError):
+                slot.pss_kb = procfs.pss_kb("self")
 
     def _publish_scripts(self) -> None:
         entries = self._pool.entries

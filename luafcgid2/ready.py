@@ -91,6 +91,24 @@ class BootPipe:
             self.strikes.append(Strike(strike[3], reason, int(strike[2], 16)))
 
 
+class AlivePipe:
+    """The pipe that ends when the master, the only writer, is gone.  fd: the read end, for the workers to poll."""
+
+    def __init__(self) -> None:
+        self.fd, self._write_fd = os.pipe()
+
+    def __enter__(self) -> "AlivePipe":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        os.close(self.fd)
+        os.close(self._write_fd)
+
+    def forget(self) -> None:
+        """In a worker: let go of the end that only the master may hold."""
+        os.close(self._write_fd)
+
+
 class Reporter:
     """In a worker: tells the master what scripts did, on a BootPipe's `write_fd`.
 

@@ -313,8 +313,8 @@ class Scoreboard:
 
     @property
     def busy(self) -> bool:
-        """Whether any worker runs a request."""
-        return any(slot.running for _, slot in self.workers())
+        """Whether any worker runs a request, or did a moment ago."""
+        return any(slot.awake or slot.running for _, slot in self.workers())
 
 
 # What of a worker outlives it, and where it is added.

@@ -89,6 +89,7 @@ class Worker:
             return self._drain() if graceful else 0
         finally:
             self._slot.state = DRAINING
+            self._monitor.close()
             log.batch(self._logger, None)
 
     def _boot(self) -> None:
@@ -101,8 +102,7 @@ class Worker:
                                self._shared)
         self._desk = make_desk(config, scoreboard)
         reporter = Reporter(self._ready_fd) if self._ready_fd is not None else None
-        self._responder = make_responder(config, self._pool, scoreboard, self._logger, reporter,
-                                         self._desk)
+        self._responder = make_responder(config, self._pool, scoreboard, self._logger, reporter, self._desk)
         access = open_log(config, self._logger)
         respond = access.around(self._responder.respond) if access else self._responder.respond
         self._server = make_server(config, respond, self._logger)
@@ -299,10 +299,10 @@ class Worker:
         empty = 0
         while time.monotonic() < deadline:
             left = poller.close_idle(own) + sum(seat.serving for seat in self._seats)
+            self._monitor.tick()
             # A thread may be between taking an event and marking itself as serving, so one look is not enough.
             empty = empty + 1 if not left else 0
             if empty > 1:
-                self._monitor.rest()
                 self._pool.close()
                 return 0
             if poll.poll(DRAIN_TICK * 1000) and self._signalled() is False:

@@ -12,58 +12,81 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PACKAGE = os.path.join(ROOT, "luafcgid2")
 FLOORS = {
     6: "__main__ cli control ctl front manual serve",
-    5: "changeover children door master monitor notify orders poller ready reload roster scaling signals supervision "
-       "upgrade watched wear wiring worker",
-    4: "responder "
-       "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why",
-    3: "check entry gate hung memory migrate pool quarantine reference state status status.desk status.metrics "
-       "status.page status.plain top upkeep watch "
-       "doctor.visitor",
-    2: "changes client config configtext docroot handoff interrupt listener log luaconfig options options_processes "
-       "options_table pidfile popen "
-       "privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
-       "sessions.redis_shared "
-       "sessions.redis_store sessions.redis_url sessions.session "
-       "sessions.shared sessions.shared_sqlite sessions.shared_store "
-       "sessions.sqlite sessions.staging sessions.statements snapshot socketfile "
-       "accesslog logfile logformat options_logs syslogger "
-       "doctor.modules",
-    1: "fcgi runtime "
-       "doctor.lighttpd doctor.nginx",
-    0: "doctor "
-       "__init__ answer body decisions errors pages params records replies roff sending units",
+    5: "census changeover children door guards master monitor notify orders poller ready reload roster scaling "
+       "signals supervision upgrade watched wear wiring worker",
+    4: "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why responder",
+    3: "check doctor.visitor entry gate hung memory migrate pool quarantine reference state status status.desk "
+       "status.metrics status.page status.plain top upkeep watch",
+    2: "accesslog backlog changes client config configtext docroot doctor.modules handoff interrupt listener log "
+       "logfile logformat luaconfig options options_logs options_processes options_table pidfile popen privileges "
+       "procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts sessions.redis_shared "
+       "sessions.redis_store sessions.redis_url sessions.session sessions.shared sessions.shared_sqlite "
+       "sessions.shared_store sessions.sqlite sessions.staging sessions.statements snapshot socketfile syslogger",
+    1: "doctor.lighttpd doctor.nginx fcgi runtime",
+    0: "__init__ answer body decisions doctor errors pages params records replies roff sending units",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
 SIDEWAYS = {
-    "__main__": "cli", "cli": "serve", "ctl": "control", "serve": "front", "manual": "cli ctl",
-    "master": "changeover children door notify orders ready reload roster scaling signals upgrade wear worker",
-    "changeover": "orders reload upgrade", "roster": "children scaling supervision wear",
-    "scaling": "children", "wear": "children", "children": "signals", "reload": "signals",
-    "upgrade": "ready supervision", "worker": "monitor poller ready wiring", "poller": "watched",
+    "__main__": "cli",
+    "cli": "serve",
+    "ctl": "control",
+    "serve": "front",
+    "manual": "cli ctl",
+    "master":
+        "census changeover children door guards notify orders ready reload roster scaling signals upgrade "
+        "wear worker",
+    "changeover": "orders reload upgrade",
+    "roster": "children scaling supervision wear",
+    "scaling": "children",
+    "wear": "children",
+    "children": "signals",
+    "reload": "signals",
+    "upgrade": "ready supervision",
+    "worker": "monitor poller ready wiring",
+    "poller": "watched",
     "status.desk": "status",
-    "pool": "entry state upkeep", "upkeep": "entry state", "entry": "state",
-    "config": "configtext luaconfig options", "configtext": "options", "luaconfig": "options",
-    "options": "options_table", "options_table": "options_logs options_processes",
-    "doctor.facts": "doctor.machine", "doctor.why": "doctor.facts", "doctor.webchecks": "doctor.facts",
+    "pool": "entry state upkeep",
+    "upkeep": "entry state",
+    "entry": "state",
+    "config": "configtext luaconfig options",
+    "configtext": "options",
+    "luaconfig": "options",
+    "options": "options_table",
+    "options_table": "options_logs options_processes",
+    "doctor.facts": "doctor.machine",
+    "doctor.why": "doctor.facts",
+    "doctor.webchecks": "doctor.facts",
     "doctor.page": "doctor.facts doctor.webchecks doctor.why",
     "doctor.checks": "doctor.facts doctor.page doctor.webchecks doctor.why",
-    "doctor.report": "doctor.checks doctor.facts", "doctor.modules": "privileges",
-    "listener": "privileges socketfile", "log": "logfile logformat privileges syslogger", "pidfile": "privileges",
-    "accesslog": "logfile logformat", "syslogger": "logformat",
+    "doctor.report": "doctor.checks doctor.facts",
+    "doctor.modules": "privileges",
+    "listener": "privileges socketfile",
+    "log": "logfile logformat privileges syslogger",
+    "pidfile": "privileges",
+    "accesslog": "logfile logformat",
+    "syslogger": "logformat",
     "seat": "scoreboard",
-    "snapshot": "scoreboard", "status": "status.metrics status.page status.plain", "top": "watch",
+    "snapshot": "scoreboard",
+    "status": "status.metrics status.page status.plain",
+    "top": "watch",
     "sessions.session": "sessions sessions.cookie sessions.staging",
     "sessions.staging": "sessions sessions.cookie",
-    "sessions.sqlite": "sessions sessions.shared_sqlite sessions.statements", "sessions.statements": "sessions",
+    "sessions.sqlite": "sessions sessions.shared_sqlite sessions.statements",
+    "sessions.statements": "sessions",
     "sessions.shared": "sessions.shared_store",
     "sessions.shared_sqlite": "sessions sessions.shared_store sessions.statements",
-    "sessions.redis_store": "sessions sessions.redis_scripts sessions.redis_shared sessions.redis_url "
-                            "sessions.shared_store",
+    "sessions.redis_store":
+        "sessions sessions.redis_scripts sessions.redis_shared sessions.redis_url sessions.shared_store",
     "sessions.redis_shared": "sessions.redis_scripts sessions.shared_store",
-    "sessions.redis_scripts": "sessions sessions.shared_store", "sessions": "sessions.shared_store",
-    "answer": "errors records", "body": "errors", "params": "errors", "records": "errors",
-    "replies": "records", "wiring": "ready",
+    "sessions.redis_scripts": "sessions sessions.shared_store",
+    "sessions": "sessions.shared_store",
+    "answer": "errors records",
+    "body": "errors",
+    "params": "errors",
+    "records": "errors",
+    "replies": "records",
+    "wiring": "ready",
 }
 DOORS = {
     "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "control", "ctl", "manual", "doctor.report"},

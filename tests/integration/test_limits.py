@@ -1,0 +1,170 @@
+"""Supervision of real servers: what runs too long, takes too much or brings a worker down harms only itself."""
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+
+import pytest
+from controlled import Daemon
+from harness import Site, is_alive, wait_until
+
+from luafcgid2 import client
+from luafcgid2.scoreboard import Scoreboard
+
+SCRIPTS = {
+    "spin.lua": "function main() while true do pcall(function() while true do end end) end end",
+    "top.lua": "while true do end function main() end",
+    "slow.lua": "local function inner() local t = os.clock() while os.clock() - t < 0.5 do end end\n"
+                "function main() inner() Send('slow') end",
+    # Blocks in C until somebody opens the other end: no hook reaches it.
+    "block.lua": "function main() local name = Env.QUERY_STRING io.open(name .. '.started', 'w'):close() "
+                 "io.open(name, 'r'):close() Send('waited') end",
+    "crash.lua": "function main() os.execute('kill -SEGV ' .. io.open('/proc/self/stat'):read('*n')) "
+                 "local t = os.clock() while os.clock() - t < 5 do end end",
+    "hog.lua": "function main() keep = {} for i = 1, 48 do keep[i] = string.rep('x', 1024 * 1024 + i) end "
+               "Send(#keep) end",
+    "fine.lua": "function main() Send('fine') end",
+}
+
+
+@pytest.fixture
+def site():
+    with Site() as found:
+        for name, source in SCRIPTS.items():
+            found.write(name, source)
+        yield found
+
+
+def get(daemon, name, query="", uri=""):
+    """The whole answer to a request for a script."""
+    return client.request(daemon.address, {
+        "REQUEST_METHOD": "GET", "SCRIPT_FILENAME": os.path.join(daemon.site.www, name), "QUERY_STRING": query,
+        "DOCUMENT_ROOT": daemon.site.www, "SCRIPT_NAME": "/" + name, "REQUEST_URI": uri or "/" + name}, timeout=60)
+
+
+def board(daemon):
+    return Scoreboard.of(daemon.master)
+
+
+@pytest.mark.parametrize("version", ["5.3", "5.4"])
+@pytest.mark.parametrize("name", ["spin.lua", "top.lua"])
+def test_a_script_over_request_timeout_is_504_and_the_worker_lives(site, version, name):
+    with Daemon(site, Workers=1, RequestTimeout=0.3, LuaVersion=version) as daemon:
+        daemon.expect_errors("504 .*%s" % name)
+        daemon.expect_errors(r"^    ")
+        workers = daemon.serving()
+        answer = get(daemon, name, uri="/%s?a=1" % name)
+        assert (answer.status, answer.body) == (504, b"The script took too long.\n")
+        assert get(daemon, "fine.lua").body == b"fine"
+        assert daemon.serving() == workers
+        line = next(line for line in daemon.log_text().splitlines() if ": 504 " in line)
+        assert site.www + "/" + name in line and "/%s?a=1" % name in line and "RequestTimeout" in line
+        wait_until(lambda: sum(slot.timeouts for _, slot in board(daemon).workers()) == 1, "the timeout is counted")
+
+
+def test_a_request_that_cannot_be_interrupted_costs_its_worker_and_nothing_else(site):
+    path = os.path.join(site.run, "fifo")
+    os.mkfifo(path)
+    with Daemon(site, Workers=1, WorkerThreads=2, RequestTimeout=0.3, RequestTerminateTimeout=0.6,
+                StopTimeout=20) as daemon:
+        daemon.expect_errors("block.lua|is killed|was killed|is replaced")
+        [worker] = daemon.serving()
+        with contextlib.suppress(OSError, client.ProtocolError):
+            get(daemon, "block.lua", path, "/block.lua?wanted")
+        wait_until(lambda: not is_alive(worker), "the worker is gone")
+        wait_until(lambda: daemon.serving() and worker not in daemon.serving(), "its successor serves")
+        assert get(daemon, "fine.lua").body == b"fine"
+        text = daemon.log_text()
+        assert re.search(r"worker 1 \(pid %d\): \S*/block\.lua \(GET /block\.lua\?wanted\) for \d+ s" % worker, text)
+
+
+def test_a_slow_request_is_logged_with_the_traceback_of_that_moment(site):
+    slow = os.path.join(site.run, "slow.log")
+    with Daemon(site, Workers=1, SlowLogTime=0.1, SlowLogPath=slow) as daemon:
+        assert get(daemon, "slow.lua", uri="/slow.lua?n=1").body == b"slow"
+        assert get(daemon, "fine.lua").body == b"fine"
+    with open(slow) as file:
+        text = file.read()
+    assert text.count("slow request") == 1 and "/slow.lua?n=1" in text and site.www + "/slow.lua" in text
+    assert "slow.lua:1:" in text and "slow.lua:2:" in text and "fine.lua" not in text
+
+
+def test_a_script_that_brings_workers_down_is_quarantined_and_the_site_lives(site):
+    with Daemon(site, Workers=2, QuarantineStrikes=3, QuarantineTime=600) as daemon:
+        daemon.expect_errors("killed by SIGSEGV|quarantine|503")
+        for _ in range(3):
+            with contextlib.suppress(OSError, client.ProtocolError):
+                get(daemon, "crash.lua")
+            wait_until(lambda: len(daemon.serving()) == 2, "both workers serve")
+
+        def refused():
+            with contextlib.suppress(OSError, client.ProtocolError):
+                answer = get(daemon, "crash.lua")
+                return answer if answer.status == 503 else None
+        answer = wait_until(refused, "it is refused")
+        assert 0 < int(answer.header("Retry-After")) <= 600
+        assert get(daemon, "fine.lua").body == b"fine"
+        assert [line.path for line in board(daemon).quarantine if line.path] == [
+            os.fsencode(site.www + "/crash.lua")]
+        # Mended, it is served at once.
+        site.write("crash.lua", "function main() Send('mended') end")
+        wait_until(lambda: get(daemon, "crash.lua").body == b"mended", "the mended script is served")
+        wait_until(lambda: not any(line.path for line in board(daemon).quarantine), "the quarantine is over")
+
+
+def test_time_outs_again_and_again_bring_quarantine(site):
+    with Daemon(site, Workers=1, RequestTimeout=0.2, QuarantineStrikes=2, QuarantineTime=600) as daemon:
+        daemon.expect_errors("504|503|quarantine")
+        daemon.expect_errors(r"^    ")
+        assert [get(daemon, "spin.lua").status for _ in range(2)] == [504, 504]
+        wait_until(lambda: get(daemon, "spin.lua").status == 503, "it is refused")
+        assert get(daemon, "fine.lua").body == b"fine"
+        assert daemon.ctl("reload").returncode == 0
+        assert get(daemon, "spin.lua").status == 504
+
+
+def test_over_the_memory_budget_idle_states_are_given_up_first(site):
+    with Daemon(site, Workers=1, MemoryBudget="48M") as daemon:
+        daemon.expect_errors("memory|MemoryBudget|503")
+        assert get(daemon, "hog.lua").body == b"48"
+
+        def evicted():
+            # Somebody must be at work, or nobody looks.
+            get(daemon, "fine.lua")
+            return sum(slot.evicted for _, slot in board(daemon).workers()) + board(daemon).header.past_evicted
+        wait_until(evicted, "states are evicted")
+        wait_until(lambda: get(daemon, "fine.lua").body == b"fine"
+                   and 0 < board(daemon).header.pss_kb < 48 << 10, "the server is below its budget")
+
+
+def test_the_access_log_has_a_line_for_each_request(site):
+    path = os.path.join(site.run, "access.log")
+    with Daemon(site, Workers=2, AccessLogPath=path) as daemon:
+        daemon.expect_errors("404")
+        for _ in range(3):
+            get(daemon, "fine.lua", uri="/fine.lua?x=\"1")
+        get(daemon, "none.lua")
+    with open(path) as file:
+        lines = file.read().splitlines()
+    assert len(lines) == 4
+    pattern = r'- - - \[[^]]+\] "GET /fine\.lua\?x=\\x221 -" 200 4 \d+\.\d{3} \d+\.\d{3} [1-9]\d*'
+    assert sum(bool(re.fullmatch(pattern, line)) for line in lines) == 3, lines
+    assert any('"GET /none.lua -" 404 ' in line for line in lines), lines
+
+
+def test_status_shows_the_queue_and_how_busy_it_was(site):
+    path = os.path.join(site.run, "fifo")
+    os.mkfifo(path)
+    with Daemon(site, Workers=1, WorkerThreads=1) as daemon:
+        with daemon.in_flight("block.lua", path) as first:
+            wait_until(lambda: os.path.exists(path + ".started"), "the script runs")
+            with daemon.in_flight("fine.lua", "") as second:
+                header = board(daemon).header
+                wait_until(lambda: header.queue == 1 and header.most_busy == 1 and header.limit_reached >= 1,
+                           "the master counts")
+                assert header.queue_limit == 1024
+                os.close(os.open(path, os.O_RDWR))
+                with open(path, "w"):
+                    pass
+        assert (first, second) == (["waited"], ["fine"])
