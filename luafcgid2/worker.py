@@ -285,11 +285,8 @@ class Worker:
     def _drain(self) -> int:
         """Finish what is under way, StopTimeout seconds at most; then Lua's finalizers run."""
         poller, own = self._poller, Seat(len(self._seats))
-        poller.has_heirs = bool(self._handoff and self._slot.heirs)
-        self._server.draining = not poller.has_heirs
         poller.stop_accepting()
-        if not poller.has_heirs:
-            poller.accept_rest(own)
+        self._find_heirs(own)
         # Or the way in stays open until the last request is done: clients would wait for nobody, and a
         # successor of a master that was killed would find the address in use.
         self._listener.close()
@@ -298,6 +295,7 @@ class Worker:
         poll.register(self._signal_read, select.POLLIN)
         empty = 0
         while time.monotonic() < deadline:
+            self._find_heirs(own)
             left = poller.close_idle(own) + sum(seat.serving for seat in self._seats)
             self._monitor.tick()
             # A thread may be between taking an event and marking itself as serving, so one look is not enough.
@@ -314,3 +312,11 @@ class Worker:
         self._logger.warning("worker %d leaves after StopTimeout (%g s) with %d requests under way",
                              self._index + 1, self._config.stop_timeout, left)
         return 0
+
+    def _find_heirs(self, own: Seat) -> None:
+        """While draining: whether other workers stay to whom connections can be left.  The master may change its
+        mind: when the whole server stops, everybody answers what there is."""
+        self._poller.has_heirs = bool(self._handoff and self._slot.heirs)
+        self._server.draining = not self._poller.has_heirs
+        if self._server.draining:
+            self._poller.accept_rest(own)

@@ -144,6 +144,21 @@ def test_a_stop_right_after_an_upgrade_stops_both(server):
     server.start()
 
 
+def test_a_stop_while_an_old_worker_drains_answers_its_request_and_ends(server):
+    pipe = os.path.join(server.site.run, "pipe")
+    os.mkfifo(pipe)
+    server.site.write("held.lua", "function main() local p = io.open(Env.QUERY_STRING) Send(p:read('l')) p:close() end")
+    with server.in_flight("held.lua", pipe) as outcome, open(pipe, "w") as end:
+        server.change(Config={"number": 1})
+        assert server.ctl("reload").returncode == 0
+        os.kill(server.master, signal.SIGTERM)
+        wait_until(lambda: "stopping gracefully" in server.log_text(), "the stop")
+        end.write("it")
+    assert outcome == ["it"]
+    wait_until(lambda: not server.masters(), "the master is gone")
+    server.start()
+
+
 def test_a_third_server_cannot_start_while_one_hands_over_to_the_other(server):
     # What decides is the lock: it is never free, whoever the file names.
     states = set()
