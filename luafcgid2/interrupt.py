@@ -16,7 +16,8 @@ which is read here in memory.  Not to hook a coroutine that is collected at that
 it is read: who leaves a coroutine then waits in `resumed`.
 
 What no hook can interrupt: C functions (a pattern that backtracks, a blocking read), LuaJIT's compiled loops, __gc
-metamethods, hooks of the script's own.  Then nothing happens and the caller must go further: the master kills.
+metamethods, hooks of the script's own (LuaJIT may not even stop a script that sets such).  Then nothing happens and
+the caller must go further: the master kills.
 """
 from __future__ import annotations
 
@@ -271,6 +272,9 @@ class Target:
     def _set(self, state: int) -> None:
         lua = self._interrupter
         hook = lua.gethook(state)
+        if hook == lua.error and not self._stand_in:
+            # LuaJIT notes that a hook is running in the same byte, which must not be written in vain.
+            return
         if self._message is not None and (self._trace is not None or not lua.calls_back):
             lua.sethook(state, lua.error, MASK_COUNT, 1)
         elif hook != lua.error:
