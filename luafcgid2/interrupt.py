@@ -11,12 +11,13 @@ argument, a lua_Debug, begins with the event's number, LUA_HOOKCOUNT, and so is 
 it is "").  That hook stays: a script that catches the error meets the next one at its next instruction, until the
 request has left Lua.  The state is closed then.
 
-A hook belongs to one coroutine (in LuaJIT to the state).  coroutines.lua keeps the running one in a variable,
+A hook belongs to one coroutine (in LuaJIT to the state).  coroutines.lua keeps the running one in a table,
 which is read here in memory.  Not to hook a coroutine that is collected at that moment, `claimed` is set before
 it is read: who leaves a coroutine then waits in `resumed`.
 
 What no hook can interrupt: C functions (a pattern that backtracks, a blocking read), LuaJIT's compiled loops, __gc
-metamethods, hooks of the script's own.  Then nothing happens and the caller must go further: the master kills.
+metamethods, hooks of the script's own (LuaJIT may not even stop a script that sets such).  Then nothing happens and
+the caller must go further: the master kills.
 """
 from __future__ import annotations
 
@@ -35,8 +36,10 @@ CLAIM_TIME = 0.001              # seconds: far longer than a store takes to beco
 FRAMES = 50                     # of a traceback; deeper ones are left out
 ONE = 0x3FF0000000000000        # a number that is not 0, as an integer and as a double
 POINTER = ctypes.sizeof(ctypes.c_void_p)
-UPVALUE_WORDS = 4               # of an UpVal, in which its value is found
-CLOSURE_UPVALUES = 5 * POINTER  # where Lua 5.1 keeps the upvalues of a closure
+# Where a Lua table holds the pointer to its array: since 5.2.4, and before, when there was the metatable's (here 0).
+ARRAYS = (POINTER + 8, 3 * POINTER)
+# Where the first element of the array is; Lua 5.5 counts its values down from there.
+FIRST = {"5.5": -8}
 HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 _INT, _TEXT = ctypes.c_int, ctypes.c_char_p
 
@@ -73,6 +76,22 @@ class Interrupter:
         self.lock = threading.Lock()
         self.tracing = threading.Lock()
         self._debug = DEBUG[engine.version]
+        self._first = FIRST.get(engine.version, 0)
+        # A kernel that refuses to make memory executable may leave no way to call Python.
+        try:
+            HOOK(print)
+            self.calls_back = True
+        except (MemoryError, OSError):
+            self.calls_back = False
+
+    def elements(self, tables: List[int], expected: int) -> List[int]:
+        """The addresses of the only elements of some tables, the first of which is the object at `expected`; [] if
+        that is not so."""
+        for offset in ARRAYS:
+            arrays = [_word(table + offset) for table in tables]
+            if all(arrays) and _word(arrays[0] + self._first) == expected:
+                return [array + self._first for array in arrays]
+        return []
 
     def frames(self, state: int) -> List[str]:
         """The lines of a traceback of one coroutine; only while it stands in a hook, or waits for another."""
@@ -141,7 +160,7 @@ class Target:
         self._prior: Tuple[Optional[int], int, int] = (None, 0, 0)
 
     def attach(self, addresses: bytes) -> None:
-        """Take what coroutines.lua says of the state.  Where its variables are not found, coroutines are not
+        """Take what coroutines.lua says of the state.  Where its tables are not as expected, coroutines are not
         interrupted, the main one is."""
         found = [int(part.rpartition(b"0x")[2], 16) if b"0x" in part else 0 for part in addresses.split(b";")]
         if self._interrupter is None:
@@ -150,12 +169,9 @@ class Target:
             self._main = found[0]
             return
         self._main, self._stand_in = found[:2]
-        cells = found[2:]
-        if len(cells) == 1:
-            cells = [_word(cells[0] + CLOSURE_UPVALUES), _word(cells[0] + CLOSURE_UPVALUES + POINTER)]
-        for offset in range(0, UPVALUE_WORDS * POINTER, POINTER):
-            if _word(cells[0] + offset) == self._stand_in:
-                self._current, self._claimed = cells[0] + offset, cells[1] + offset
+        cells = self._interrupter.elements(found[2:], self._stand_in)
+        if cells and not self._is_claimed(cells[1]):
+            self._current, self._claimed = cells
 
     def stop(self, message: str, still: Callable[[], bool]) -> bool:
         """Raise an error in the running script; `disarm` gives `message` and where the script was.
@@ -176,7 +192,7 @@ class Target:
     def trace(self, still: Callable[[], bool], seconds: float = TRACE_TIME) -> Optional[str]:
         """The traceback of the running script, which goes on.  None if it does not come to an instruction within
         `seconds`, or if `still()` says that the work is done."""
-        if self._interrupter is None:
+        if self._interrupter is None or not self._interrupter.calls_back:
             return None
         with self._interrupter.tracing:
             fired = threading.Event()
@@ -233,12 +249,12 @@ class Target:
 
     def _arm(self) -> None:
         """Hook the coroutine that runs; and the main one, which it may leave for."""
-        if self._hook is None:
+        if self._hook is None and self._interrupter.calls_back:
             # By a weak reference: the callback shall not keep alive what keeps it.
             self._hook = HOOK(_Hook(self))
             self._address = ctypes.cast(self._hook, ctypes.c_void_p).value
         stopping = self._message is not None
-        claimed = stopping and self._is_claimed()
+        claimed = stopping and self._is_claimed(self._claimed)
         if stopping:
             self._set(self._main)
         if not self._in_coroutine():
@@ -256,7 +272,10 @@ class Target:
     def _set(self, state: int) -> None:
         lua = self._interrupter
         hook = lua.gethook(state)
-        if self._message is not None and self._trace is not None:
+        if hook == lua.error and not self._stand_in:
+            # LuaJIT notes that a hook is running in the same byte, which must not be written in vain.
+            return
+        if self._message is not None and (self._trace is not None or not lua.calls_back):
             lua.sethook(state, lua.error, MASK_COUNT, 1)
         elif hook != lua.error:
             if hook != self._address:
@@ -292,8 +311,9 @@ class Target:
     def _in_coroutine(self) -> bool:
         return bool(self._current) and _word(self._current) != self._stand_in
 
-    def _is_claimed(self) -> bool:
-        return bool(self._claimed) and ctypes.c_uint64.from_address(self._claimed).value != 0
+    @staticmethod
+    def _is_claimed(cell: int) -> bool:
+        return bool(cell) and ctypes.c_uint64.from_address(cell).value != 0
 
     def _claim(self, number: int) -> None:
         if self._claimed:

@@ -1,7 +1,7 @@
 -- Keeps track of the coroutine that runs: Lua's debug hooks belong to one coroutine each, so whoever interrupts a
 -- script from another thread must know which one it is in.
 -- In: install(token) replaces coroutine.resume, wrap and close; token is the error value that ends a request.
--- Out: addresses(), by which Python finds this state and the two variables below in memory.  LuaJIT's hooks are of
+-- Out: addresses(), by which Python finds this state and the two tables below in memory.  LuaJIT's hooks are of
 -- the whole state: there only resume is replaced, for the token.  Only stdlib.lua and boot.lua use it.
 
 local _, host = ...
@@ -16,35 +16,36 @@ local coroutines = {}
 local MAIN = coroutine.running() or create(function() end)
 -- An error's position is that of the caller; Lua 5.1 counts a tail call as a level.
 local CALLER = _VERSION == "Lua 5.1" and 3 or 2
--- Python reads `current` in memory at any time, and it writes `claimed`: while that is not 0, a coroutine that was
--- left may be about to get a hook, and must not be collected.
-local current, claimed = MAIN, 0
+-- Python reads the first of these in memory at any time, and it writes the second: while that is not 0, a coroutine
+-- that was left may be about to get a hook, and must not be collected.  They are tables of one place, which does not
+-- move; what is assigned to a variable would never be young again to the generational collector.
+local current, claimed = { MAIN }, { 0 }
 local exit_token
 
 local function left(previous, _co, ok, ...)
-  current = previous
-  if claimed ~= 0 then host.interrupted() end
+  current[1] = previous
+  if claimed[1] ~= 0 then host.interrupted() end
   if not ok and rawequal((...), exit_token) then error(exit_token, 0) end
   return ok, ...
 end
 
 local function tracked_resume(co, ...)
   if type(co) ~= "thread" then return resume(co, ...) end
-  local previous = current
-  current = co
+  local previous = current[1]
+  current[1] = co
   return left(previous, co, resume(co, ...))
 end
 
 local function tracked_close(co, ...)
   if type(co) ~= "thread" then return close(co, ...) end
-  local previous = current
-  current = co
+  local previous = current[1]
+  current[1] = co
   return left(previous, co, close(co, ...))
 end
 
 local function unwrapped(previous, co, ok, ...)
-  current = previous
-  if claimed ~= 0 then host.interrupted() end
+  current[1] = previous
+  if claimed[1] ~= 0 then host.interrupted() end
   if ok then return ... end
   local value = ...
   if rawequal(value, exit_token) then error(exit_token, 0) end
@@ -60,13 +61,11 @@ local function tracked_wrap(f)
   if type(f) ~= "function" then return wrap(f) end
   local co = create(f)
   return function(...)
-    local previous = current
-    current = co
+    local previous = current[1]
+    current[1] = co
     return unwrapped(previous, co, resume(co, ...))
   end
 end
-
-local function cells() return current, claimed end
 
 -- Lua 5.1 keeps hooks in a table whose keys are the addresses of the coroutines.
 local function main_address()
@@ -85,17 +84,18 @@ local function main_address()
   return address
 end
 
--- "main; the thread that stands for it; cells or its variables", each as tostring shows it.  A hook that is set
--- on any coroutine of LuaJIT's is set for all.
+-- The main coroutine, what stands for it, and the two tables, as tostring shows them.  A hook that is set on any
+-- coroutine of LuaJIT's is set for all.
 function coroutines.addresses()
   local main = tostring(MAIN)
   if type(jit) == "table" then return main end
-  if not debug.upvalueid then return concat({ main_address(), main, tostring(cells) }, ";") end
-  return concat({ main, main, tostring(debug.upvalueid(cells, 1)), tostring(debug.upvalueid(cells, 2)) }, ";")
+  return concat({ main_address(), main, tostring(current), tostring(claimed) }, ";")
 end
 
 function coroutines.install(token)
   exit_token = token
+  -- What Python knows the address of is there as long as the state.
+  debug.getregistry()[coroutines] = { MAIN, current, claimed }
   coroutine.resume = tracked_resume
   if type(jit) == "table" then return end
   coroutine.wrap = tracked_wrap

@@ -96,6 +96,14 @@ def functions_that_run_are_named_in_the_traceback(site):
     stops(site, "local t = { turn = spin } t:turn()", "in method 'turn'", "function spin() while true do end end")
 
 
+def the_running_coroutine_is_found_in_every_version(site):
+    run = Run(site, "function main() Log('#') end")
+    run.wait()
+    target = run.state._target
+    assert target._main
+    equal(bool(target._current and target._claimed), site.engine.version != "jit")
+
+
 def an_endless_loop_in_coroutines_is_stopped(site):
     spin = "local function spin() while true do end end\n"
     stops(site, spin + "coroutine.resume(coroutine.create(spin))", "run.lua:4:")
@@ -152,7 +160,9 @@ def what_is_closed_by_an_error_is_stopped(site):
 
 
 def a_hook_of_the_script_s_own_does_not_keep_it(site):
-    stops(site, "while true do debug.sethook() debug.sethook(function() end, '', 1) end")
+    # LuaJIT keeps "a hook is running" in the byte that another thread's lua_sethook writes: that may be lost.
+    if site.engine.version != "jit":
+        stops(site, "while true do debug.sethook() debug.sethook(function() end, '', 1) end")
 
 
 def a_top_level_that_does_not_end_is_stopped(site):
@@ -293,9 +303,22 @@ def a_script_that_is_not_interrupted_fails_by_its_own_error(site):
     run = Run(site, "function main() Log('#') error('mine\\3') end")
     run.wait()
     equal(type(run.error), ScriptError)
-    run = Run(site, "function main() Log('#') xpcall(error, function() handled = true end, 'mine') "
-                    "Send(tostring(handled)) end", "own.lua")
+    run = Run(site, """
+        function main()
+          Log('#')
+          xpcall(function() error('mine') end, function() handled = true end)
+          Send(tostring(handled))
+        end""", "own.lua")
     assert run.wait().endswith(b"true"), run.error
+
+
+def a_script_is_stopped_where_no_hook_can_call_python(site):
+    site.pool._services.interrupter.calls_back = False
+    for body in ("while true do pcall(function() end) end", "coroutine.wrap(function() while true do end end)()"):
+        run = Run(site, "function main() Log('#') %s end" % body)
+        equal(run.state.traceback(), None)
+        equal(type(run.stop()), ScriptTimeout)
+        site.log.lines.clear()
 
 
 def stopped_states_are_collected(site):
