@@ -138,6 +138,31 @@ def send(config: Any, number: int) -> int:
     return found.pid
 
 
+def trace(config: Any, pid: int, timeout: float) -> str:
+    """What the threads of worker `pid` run, or of all workers (0), with Lua tracebacks, as text.  ControlError when
+    there is no such worker."""
+    from .scoreboard import READY, Scoreboard
+    master = running(config)
+    try:
+        workers = [(number, slot) for number, slot in Scoreboard.of(master).workers()
+                   if slot.state >= READY and pid in (0, slot.pid)]
+        if not workers:
+            raise ControlError(f"pid {pid} is no worker of this server (master: pid {master})", FAILED)
+        return "\n".join(f"worker {number + 1} (pid {slot.pid}): {_trace(slot, timeout)}" for number, slot in workers)
+    except (OSError, LookupError) as error:
+        raise ControlError(f"pid {pid or master}: {error}", NO_RIGHTS) from error
+
+
+def _trace(slot: Any, timeout: float) -> str:
+    before, deadline = slot.traced, time.monotonic() + timeout
+    os.kill(slot.pid, signal.SIGUSR2)
+    while slot.traced == before:
+        if time.monotonic() > deadline:
+            return f"it does not answer within {timeout:g} s"
+        time.sleep(STEP_SECONDS)
+    return slot.trace.decode("utf-8", "replace").replace("\n", "\n    ") or "nothing runs"
+
+
 def order(config: Any, number: int, timeout: float, done: str, refused: str) -> str:
     """Have the master reload or upgrade by signal `number`, and wait for what becomes of it: a line to print.
     ControlError with its reason when nothing changed, or after `timeout` seconds."""

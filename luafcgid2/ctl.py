@@ -169,6 +169,14 @@ def top(path: str, interval: float, once: bool) -> None:
     run(lambda: control.running(config), config, interval, once)
 
 
+@verb()
+@click.argument("pid", type=click.IntRange(0), default=0)
+@click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for each worker.")
+def trace(path: str, pid: int, timeout: float) -> None:
+    """Print what a worker's threads run now, with the Lua traceback; without PID that of all workers."""
+    click.echo(control.trace(control.find(path), pid, timeout))
+
+
 @verb(unusable=ConfigError.exit_code)
 def check(path: str) -> None:
     """Test the configuration and print the effective settings."""

@@ -68,6 +68,19 @@ class Monitor:
         if self._access is not None:
             self._access.flush()
 
+    def trace(self) -> None:
+        """Write into the slot what every thread runs, with the Lua traceback of this moment."""
+        parts = []
+        for seat in self._seats:
+            state, run, started = self._running(seat)
+            if state is None:
+                continue
+            parts.append("thread %d: %s for %.1f s\n%s\n%s" % (
+                seat.number, text(b" ".join(_request(seat.params))), time.monotonic() - started,
+                text(state.version.script.path), (state.traceback(run) or "(within C)").strip()))
+        self._slot.trace = "\n".join(parts).encode("utf-8", "backslashreplace")
+        self._slot.traced += 1
+
     def close(self) -> None:
         """The worker leaves: nothing that was done is lost."""
         self.rest()
@@ -117,17 +130,23 @@ class Monitor:
                 line.clear()
                 line.path = b""
 
-    def _attend(self, seat: Seat, now: float) -> None:
-        """A request that has run for a tick, perhaps."""
-        number, started, params = seat.number, seat.started, seat.params
-        seconds = now - started
-        state, run = seat.state, params
+    def _running(self, seat: Seat) -> Tuple[Any, Any, float]:
+        """(Lua state, what it runs, since when) of a thread; (None, None, 0) if it runs nothing now."""
+        started, run, state = seat.started, seat.params, seat.state
         if state is None:
             # The top level of its script may be what takes so long.
             state = self._pool.building.get(seat.ident)
             run = state and state.running
-        if state is None or run is None or seat.started != started:
+        # The request may have changed while we looked.
+        fits = seat.serving and state is not None and run is not None and seat.started == started
+        return (state, run, started) if fits else (None, None, 0.0)
+
+    def _attend(self, seat: Seat, now: float) -> None:
+        """A request that has run for a tick, perhaps."""
+        state, run, started = self._running(seat)
+        if state is None:
             return
+        number, seconds, params = seat.number, now - started, seat.params
         if self._shown.get(number) != started:
             self._shown[number] = started
             line = self._slot.lines[number]

@@ -29,7 +29,7 @@ HEADER = ("magic", "layout", "generation", "slots", "threads", "used", "since_st
           "past_accepted", "past_cpu_us", "reloads", "pss_kb", "budget_kb", "retired", "past_slow", "past_evicted")
 WORKER = ("pid", "state", "since_start", "heartbeat", "requests", "busy", "errors", "timeouts", "busy_us",
           "bytes_in", "bytes_out", "accepted", "connections", "threads", "states", "heap_kb", "cpu_us",
-          "evicted", "hung", "slow", "pss_kb", "awake",
+          "evicted", "hung", "slow", "traced", "pss_kb", "awake",
           # These are the master's.
           "evict", "rss_kb", "own_kb", "told", "heirs")
 THREAD = ("state", "serial", "requests", "started", "heap_kb")
@@ -42,14 +42,14 @@ IDLE, RUNNING = range(2)
 BUCKETS = 64
 SCRIPTS = 16                    # scripts that a worker reports, those that took most time first
 QUARANTINE = 32
-TEXTS = {"method": 2, "uri": 30, "script": 30, "path": 30, "query": 10,
+TEXTS = {"trace": 512, "method": 2, "uri": 30, "script": 30, "path": 30, "query": 10,
          "outcome": 28}         # words, the length among them
 
 HEADER_WORDS = 64 + BUCKETS
 THREAD_WORDS = 8 + TEXTS["method"] + TEXTS["uri"] + TEXTS["script"]
 SCRIPT_WORDS = 8 + TEXTS["path"] + BUCKETS
 QUARANTINE_WORDS = 8 + TEXTS["path"]
-WORKER_WORDS = 32 + BUCKETS
+WORKER_WORDS = 32 + BUCKETS + TEXTS["trace"]
 STATE, STARTED = THREAD.index("state"), THREAD.index("started")
 GENERATION = HEADER.index("generation")
 QUARANTINE_SERIAL = HEADER.index("quarantine_serial")
@@ -181,6 +181,8 @@ class WorkerSlot(Line):
     __slots__ = ("lines", "scripts")
     FIELDS = WORKER
     latencies = _Counts(32)
+    # What its threads ran when they were last asked for it; `traced` counts that.
+    trace = _Text(32 + BUCKETS, TEXTS["trace"])
 
     def __init__(self, cells: memoryview, base: int, threads: int) -> None:
         super().__init__(cells, base)
@@ -197,6 +199,7 @@ class WorkerSlot(Line):
     def clear(self) -> None:
         """Set everything to 0."""
         super().clear()
+        self.trace = b""
         self.latencies = [0] * BUCKETS
         for line in (*self.lines, *self.scripts):
             line.clear()

@@ -45,7 +45,8 @@ QUIET_TICKS = 10
 # While draining: seconds between two looks at what is still under way.
 DRAIN_TICK = 0.01
 # As php-fpm and gunicorn have them; a reload reaches workers through the generation, not through SIGHUP.
-ACTIONS = {signal.SIGTERM: "stop", signal.SIGINT: "quit", signal.SIGQUIT: "quit", signal.SIGUSR1: "reopen"}
+ACTIONS = {signal.SIGTERM: "stop", signal.SIGINT: "quit", signal.SIGQUIT: "quit", signal.SIGUSR1: "reopen",
+           signal.SIGUSR2: "trace"}
 
 
 class Worker:
@@ -280,6 +281,8 @@ class Worker:
             elif action == "reopen":
                 log.reopen(self._logger)
                 self._monitor.reopen()
+            elif action == "trace":
+                self._monitor.trace()
         return end
 
     def _drain(self) -> int:

@@ -168,3 +168,26 @@ def test_status_shows_the_queue_and_how_busy_it_was(site):
                 with open(path, "w"):
                     pass
         assert (first, second) == (["waited"], ["fine"])
+
+
+def test_trace_prints_where_a_running_script_is(site):
+    with Daemon(site, Workers=2) as daemon:
+        site.write("turn.lua", "local function inner() local name = Env.QUERY_STRING\n"
+                               "while not io.open(name) do end end\nfunction main() inner() Send('turned') end")
+        path = os.path.join(site.run, "go")
+        with daemon.in_flight("turn.lua", path) as outcome:
+            def traced():
+                done = daemon.ctl("trace")
+                assert done.returncode == 0, done.stderr
+                return done.stdout if "turn.lua" in done.stdout else None
+            text = wait_until(traced, "the script runs")
+            busy = next(int(re.search(r"pid (\d+)", line)[1]) for line in text.splitlines()
+                        if line.startswith("worker") and not line.endswith("nothing runs"))
+            assert re.search(r"thread \d: GET \S*turn\.lua for \d+\.\d s", text)
+            assert "turn.lua:2:" in text and "turn.lua:3:" in text and "nothing runs" in text
+            one = daemon.ctl("trace", str(busy))
+            assert "turn.lua:2:" in one.stdout and one.stdout.count("worker") == 1
+            assert daemon.ctl("trace", "1").returncode == 1
+            open(path, "w").close()
+        assert outcome == ["turned"]
+        assert daemon.ctl("trace").stdout.count("nothing runs") == 2
