@@ -103,7 +103,8 @@ class Monitor:
         slot.connections = self._connections()
         slot.latencies = [sum(counts) for counts in zip(*(seat.latencies for seat in seats))]
         for seat, line in zip(seats, slot.lines):
-            line.serial, line.requests = seat.serial, seat.requests
+            line.serial, line.requests, line.errors = seat.serial, seat.requests, seat.errors
+            line.bytes_in, line.bytes_out = seat.bytes_in, seat.bytes_out
             entry = seat.entry
             line.heap_kb = seat.heap or (entry.heap if entry else line.heap_kb)
         self._publish_scripts()

@@ -32,7 +32,7 @@ WORKER = ("pid", "state", "since_start", "heartbeat", "requests", "busy", "error
           "evicted", "hung", "slow", "traced", "pss_kb", "awake",
           # These are the master's.
           "evict", "rss_kb", "own_kb", "told", "heirs")
-THREAD = ("state", "serial", "requests", "started", "heap_kb")
+THREAD = ("state", "serial", "requests", "started", "heap_kb", "bytes_in", "bytes_out", "errors")
 SCRIPT = ("requests", "errors", "busy_us", "most_us", "states", "heap_kb")
 QUARANTINED = ("until", "level", "strikes", "past", "since")
 # States of a worker and of a thread.

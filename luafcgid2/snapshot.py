@@ -191,6 +191,9 @@ def _threads(number: int, slot: Any, clock: _Clock) -> Iterable[Dict[str, Any]]:
             "last request memory": (line.heap_kb or heaps.get(line.script, 0)) * 1024,
             "worker": number,
             "thread": thread,
+            "errors": line.errors,
+            "bytes in": line.bytes_in,
+            "bytes out": line.bytes_out,
         }
 
 
