@@ -18,8 +18,8 @@ class Entry:
     """All that is known of one script: its current version, the clones of it, and what they have done.
 
     `gone` is set once the pool has forgotten it.  `requests`, `errors`, `busy` (seconds), `most` (seconds) and
-    `latencies` (by bucket) count for the status page; two threads at once may lose one.  `heap` is the kilobytes of
-    a clone at rest.
+    `latencies` (by bucket) are counted by seat.py for the status page; two threads at once may lose one.  `heap` is
+    the kilobytes of a clone at rest.
     """
 
     __slots__ = ("script", "version", "idle", "total", "used", "next_check", "generation", "failed", "failure",
@@ -40,15 +40,6 @@ class Entry:
         self.requests = self.errors = self.heap = 0
         self.busy = self.most = 0.0
         self.latencies: List[int] = [0] * BUCKETS
-
-    def count(self, seconds: float, failed: bool, bucket: int) -> None:
-        """One more request was run."""
-        self.latencies[bucket] += 1
-        self.requests += 1
-        self.errors += failed
-        self.busy += seconds
-        if seconds > self.most:
-            self.most = seconds
 
 
 class Rules:

@@ -28,7 +28,7 @@ class Gate:
     def __init__(self, board: Any, changed: Callable[[bytes], None],
                  clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._cells, self._lines, self._changed, self._clock = board.cells, board.quarantine, changed, clock
-        self._serial = -1
+        self.serial = -1
         self._lock = threading.Lock()
         # Not empty while something is in quarantine.  Key -> (end of the back-off, beginning as nanoseconds since
         # 1970).
@@ -39,7 +39,7 @@ class Gate:
 
     def check(self, path: bytes) -> float:
         """Seconds until the script may be asked for again, 0 = it may run now, and `done` must be called after."""
-        if self._cells[QUARANTINE_SERIAL] != self._serial:
+        if self._cells[QUARANTINE_SERIAL] != self.serial:
             self._read()
         return self._wait(path) if self.held else 0
 
@@ -64,7 +64,7 @@ class Gate:
             trials = {(name, until) for name, (until, _) in held.items()}
             self._trials = {trial: thread for trial, thread in self._trials.items() if trial in trials}
             self._open &= trials
-            self.held, self._serial = held, serial
+            self.held, self.serial = held, serial
 
     def _wait(self, path: bytes) -> float:
         name = script_key(path)

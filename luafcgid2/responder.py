@@ -19,7 +19,7 @@ from .params import decode, find, guess
 from .pool import StatePool
 from .replies import Answer, Reply
 from .runtime import text
-from .scoreboard import GENERATION, SHEDDING, script_key
+from .scoreboard import GENERATION, QUARANTINE_SERIAL, SHEDDING, script_key
 from .script import Resolver
 from .seat import Seat
 
@@ -92,12 +92,15 @@ class Responder:
         generation = cells[GENERATION]
         script = self._resolver.resolve(wanted[0], wanted[1], started, generation)
         path = self.last_script = script.path
-        seat.show_script(path)
+        if path is not seat.script:
+            seat.show_script(path)
         if cells[SHEDDING]:
             raise Unavailable("memory is short (MemoryBudget): %s is not run" % text(path), SHED_WAIT)
-        wait = self._gate.check(path)
-        if wait:
-            raise Unavailable("%s is in quarantine for %.0f s more" % (text(path), wait), wait)
+        gate = self._gate
+        if gate.held or gate.serial != cells[QUARANTINE_SERIAL]:
+            wait = gate.check(path)
+            if wait:
+                raise Unavailable("%s is in quarantine for %.0f s more" % (text(path), wait), wait)
         well = True
         try:
             state = self._pool.checkout(script, started, generation)
@@ -115,8 +118,8 @@ class Responder:
             self._strike(Strike(script_key(path), "timeout", int(started * 1e9)))
             raise
         finally:
-            if self._gate.held:
-                self._gate.done(path, well)
+            if gate.held:
+                gate.done(path, well)
         if answer.__class__ is bytes:
             return answer
         if len(answer) == 3:

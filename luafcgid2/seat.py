@@ -27,10 +27,10 @@ class Seat:
 
     __slots__ = ("number", "serial", "serving", "polling", "requests", "errors", "busy", "bytes_in", "bytes_out",
                  "accepted", "latencies", "started", "params", "state", "entry", "ident", "heap",
-                 "_line", "_cells", "_base", "_script")
+                 "_line", "_cells", "_base", "script")
 
     def __init__(self, number: int, line: Optional[Any] = None) -> None:
-        self.number, self._line, self._script = number, line, b""
+        self.number, self._line, self.script = number, line, b""
         # Around the line's properties: this is written twice a request.
         self._cells, self._base = (line.cells, line.base) if line else ([0] * 8, 0)
         self.serial = self.requests = self.errors = self.bytes_in = self.bytes_out = self.accepted = 0
@@ -53,11 +53,10 @@ class Seat:
         self._cells[self._base + STATE] = RUNNING
 
     def show_script(self, path: bytes) -> None:
-        """Which script it is."""
-        if path is not self._script:
-            self._script = path
-            if self._line:
-                self._line.script = script_key(path)
+        """Which script it is; `script` is the one that is shown."""
+        self.script = path
+        if self._line:
+            self._line.script = script_key(path)
 
     def end(self, seconds: float, size: int, failed: bool) -> None:
         """The request is answered, after `seconds`, with `size` bytes; `failed` is whether with a status of 5xx."""
@@ -69,5 +68,12 @@ class Seat:
         microseconds = int(seconds * 1000000)
         index = SHORT[microseconds] if microseconds < 4096 else bucket(microseconds)
         self.latencies[index] += 1
-        if self.entry is not None:
-            self.entry.count(seconds, failed, index)
+        entry = self.entry
+        if entry is not None:
+            # The script's part of it; see Entry.
+            entry.requests += 1
+            entry.errors += failed
+            entry.busy += seconds
+            entry.latencies[index] += 1
+            if seconds > entry.most:
+                entry.most = seconds
