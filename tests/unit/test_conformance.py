@@ -235,7 +235,8 @@ class Line:
     """A server, one connection of it, and the other end, which a test holds."""
 
     def __init__(self, respond=None, **limits):
-        values = dict(max_params=MAX_PARAMS, max_body=MAX_BODY, body_memory=BODY_MEMORY, temp_dir=None, send_timeout=5)
+        values = dict(max_params=MAX_PARAMS, max_body=MAX_BODY, body_memory=BODY_MEMORY, temp_dir=None,
+                      send_memory=1 << 24)
         values.update(limits)
         self.log, logger = Lines(), logging.Logger("conformance", logging.INFO)
         logger.addHandler(self.log)
