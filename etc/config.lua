@@ -80,11 +80,29 @@ Listen = "/var/tmp/luafcgid2.sock"
 -- Connections that one worker keeps open at most, idle ones of fastcgi_keep_conn included.
 -- MaxConnections = 1024
 
--- A connection may take this long to send the rest of a request; 0: no limit. In seconds.
+-- A connection that the web server keeps is closed after so many requests; 0: never. A web server may
+-- have sent the next one by then, and nginx does not repeat a POST.
+-- MaxRequestsPerConnection = 0
+
+-- Web servers that may connect when we listen on TCP; others are closed at once. Empty: all. As php-
+-- fpm's listen.allowed_clients, with networks too; a unix socket has ListenMode instead.
+-- AllowedClients = {"127.0.0.1", "192.0.2.0/24"}
+
+-- A connection may take this long to send all parameters (headers) of a request, however they trickle,
+-- or a new one to begin; 0: no limit. In seconds.
+-- HeaderTimeout = 60
+
+-- A connection whose unfinished request has not moved on by at least 1,024 bytes for so long is
+-- closed: neither silence nor a trickle holds it; 0: no limit. In seconds.
 -- ReadTimeout = 60
 
--- A connection may take this long to accept more of an answer; 0: no limit. In seconds.
+-- A connection may take this long to accept more of an answer; 0: no limit. No thread waits for it. In
+-- seconds.
 -- SendTimeout = 60
+
+-- Answers that wait for slow readers take about so much memory of a worker; further ones go to
+-- temporary files in TempDir. In bytes.
+-- SendMemory = 16777216
 
 ---- Lua states
 
@@ -147,8 +165,11 @@ Entrypoint = "main"
 -- Directory for such files; empty: the system's.
 -- TempDir = "/var/tmp"
 
--- Largest sum of a request's FastCGI parameters (its headers). In bytes.
+-- Largest sum of a request's FastCGI parameters (its headers): over it the answer is 431. In bytes.
 -- MaxParamsSize = 262144
+
+-- Most parameters of a request: over it the answer is 431.
+-- MaxParams = 4096
 
 ---- Supervision
 

@@ -16,42 +16,48 @@ DISCARD_LIMIT = 64 << 20
 
 
 class Limits:
-    """What a connection may ask of us; sizes in bytes."""
+    """What a connection may ask of us.  Sizes in bytes: of params, of a body, of what is kept in memory of one body
+    and of all answers that wait; counts of pairs in params, and of requests on a connection (0: any).
 
-    __slots__ = ("max_params", "max_body", "body_memory", "temp_dir", "send_timeout")
+    `plain_params`: params up to this size need not be looked at, because a pair takes two bytes at least.
+    """
 
-    def __init__(self, max_params: int, max_body: int, body_memory: int, temp_dir: Optional[str],
-                 send_timeout: float) -> None:
-        self.max_params, self.max_body, self.body_memory = max_params, max_body, body_memory
-        self.temp_dir, self.send_timeout = temp_dir or None, send_timeout
+    __slots__ = ("max_params", "max_pairs", "plain_params", "max_body", "body_memory", "temp_dir", "send_memory",
+                 "max_requests")
+
+    def __init__(self, max_params: int, max_body: int, body_memory: int, temp_dir: Optional[str], send_memory: int,
+                 max_pairs: int = 4096, max_requests: int = 0) -> None:
+        self.max_params, self.max_pairs, self.max_body, self.body_memory = max_params, max_pairs, max_body, body_memory
+        self.plain_params = min(max_params, 2 * max_pairs)
+        self.temp_dir, self.send_memory, self.max_requests = temp_dir or None, send_memory, max_requests
 
 
 class Body:
     """Collects one body.  Over MaxPostSize (413) and when the disk is full (507) the rest is read and thrown
     away, so that the web server gets to read the answer; the script does not run."""
 
-    __slots__ = ("_limits", "_logger", "_chunks", "_size", "_file", "_problem")
+    __slots__ = ("_limits", "_logger", "_chunks", "size", "_file", "_problem")
 
     def __init__(self, limits: Limits, logger: logging.Logger) -> None:
         self._limits, self._logger = limits, logger
         self._chunks: List[bytes] = []
-        self._size = 0
+        self.size = 0
         self._file: Any = None
         self._problem = 0
 
     def add(self, content: bytes) -> None:
         """One more piece.  Raises ProtocolError when a refused body goes on without end."""
-        self._size += len(content)
+        self.size += len(content)
         if self._problem:
-            if self._size > self._limits.max_body + DISCARD_LIMIT:
+            if self.size > self._limits.max_body + DISCARD_LIMIT:
                 raise ProtocolError("a body goes on far beyond MaxPostSize (%d bytes)" % self._limits.max_body)
-        elif self._size > self._limits.max_body:
+        elif self.size > self._limits.max_body:
             self._refuse(413)
         elif self._file is not None:
             self._write(content)
         else:
             self._chunks.append(content)
-            if self._size > self._limits.body_memory:
+            if self.size > self._limits.body_memory:
                 content, self._chunks = b"".join(self._chunks), []
                 self._write(content)
 
@@ -61,7 +67,7 @@ class Body:
                 self._file = tempfile.TemporaryFile(dir=self._limits.temp_dir)
             self._file.write(content)
         except OSError as error:
-            self._logger.error("a body of %d bytes cannot be kept in TempDir: %s", self._size, error)
+            self._logger.error("a body of %d bytes cannot be kept in TempDir: %s", self.size, error)
             self._refuse(507)
 
     def _refuse(self, status: int) -> None:
@@ -74,7 +80,7 @@ class Body:
             try:
                 self._file.seek(0)
             except OSError as error:
-                self._logger.error("a body of %d bytes cannot be kept in TempDir: %s", self._size, error)
+                self._logger.error("a body of %d bytes cannot be kept in TempDir: %s", self.size, error)
                 self._refuse(507)
         if self._problem:
             return b"", self._problem

@@ -61,6 +61,12 @@ class RequestTooLarge(Error):
     status = 413
 
 
+class ParamsTooLarge(Error):
+    """The request's params, its headers among them, are over MaxParamsSize or MaxParams (RFC 6585, section 5)."""
+
+    status = 431
+
+
 class NoRoom(Error):
     """The disk is too full for the request's body."""
 

@@ -2,7 +2,7 @@
 
 In: a connected socket that is ready to be read.  Out: whole requests, given one by one to the `respond` of
 `Server`, and its answers as records.  worker.py owns the sockets' readiness, threads and time-outs;
-responder.py answers.  Nothing here blocks while reading, knows of Lua, or forks.
+responder.py answers.  Nothing here blocks while reading or sending, knows of Lua, or forks.
 
 Protocol: FastCGI 1.0, Responder role.  A request starts when it is whole (params and stdin ended), so a slow
 uploader holds a connection, never a thread, and interleaved request ids need no care.
@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import logging
 import socket
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Sequence, Set
 
 from flup.server import fcgi_base as flup
 
 from . import records
-from .body import Body, Limits
+from .body import DISCARD_LIMIT, Body, Limits
 from .errors import ProtocolError
-from .params import encode, walk
+from .params import encode, exceeds, walk
 from .replies import Answer, frame
-from .sending import send_all
+from .sending import NOTHING, Buffer, Outbox, Sending, send_now
 
 RECV_SIZE = 65536
 DONTWAIT = int(socket.MSG_DONTWAIT)
@@ -40,7 +40,10 @@ class Request(flup.Request):
     params: bytes = b""
     body: Any = b""
     problem = 0
+    # When its params were first seen to be incomplete, for timeouts.py.
+    since = 0.0
     _params: Optional[bytearray] = None
+    _size = 0
     _stdin: Optional[Body] = None
 
     def __init__(self, conn: "Connection", role: int, flags: int, request_id: int) -> None:
@@ -49,17 +52,24 @@ class Request(flup.Request):
         self.requestId, self.role, self.flags = request_id, role, flags
 
     def add_params(self, content: bytes) -> None:
-        """Collect PARAMS content; pairs may be split anywhere (section 3.4).  Raises ProtocolError."""
-        if self._params is None:
-            self._params = bytearray()
-        self._params += content
-        if len(self._params) > self.server.limits.max_params:
-            raise ProtocolError("params of request %d are over MaxParamsSize (%d bytes)" % (
-                self.requestId, self.server.limits.max_params))
+        """Collect PARAMS content; pairs may be split anywhere (section 3.4).  Over MaxParamsSize (431) the rest is
+        read and thrown away, so that the web server gets the answer.  ProtocolError when that never ends."""
+        limits = self.server.limits
+        self._size += len(content)
+        if self._size <= limits.max_params:
+            if self._params is None:
+                self._params = bytearray()
+            self._params += content
+            return
+        self._params, self.problem = None, 431
+        if self._size > limits.max_params + DISCARD_LIMIT:
+            raise ProtocolError("params go on far beyond MaxParamsSize (%d bytes)" % limits.max_params)
 
     def end_params(self) -> None:
-        """The PARAMS stream is complete."""
+        """The PARAMS stream is complete.  ProtocolError when its lengths point past its end."""
         self.params, self._params, self.params_done = bytes(self._params or b""), None, True
+        if len(self.params) > self.server.limits.plain_params and exceeds(self.params, self.server.limits.max_pairs):
+            self.problem = 431
 
     def add_stdin(self, content: bytes) -> None:
         """Collect STDIN content.  Raises ProtocolError when a refused body never ends."""
@@ -71,7 +81,13 @@ class Request(flup.Request):
         """The STDIN stream is complete: `body` is bytes or a file, `problem` an HTTP status or 0."""
         self.stdin_done = True
         if self._stdin is not None:
-            self.body, self.problem = self._stdin.end()
+            self.body, problem = self._stdin.end()
+            self.problem = self.problem or problem
+
+    @property
+    def taken(self) -> int:
+        """How many bytes of its streams have come."""
+        return self._size + (self._stdin.size if self._stdin is not None else 0)
 
     def discard(self) -> None:
         """Free a body on disk."""
@@ -87,7 +103,7 @@ class Request(flup.Request):
         self._conn.reply(self.requestId, self.flags, answer)
 
 
-class Connection(flup.Connection):
+class Connection(Sending, flup.Connection):
     """One connection of the web server: cuts records and starts requests that are whole.
 
     flup's reads block, use select() and make 2-3 system calls a record; this takes what one recv gives.
@@ -95,7 +111,6 @@ class Connection(flup.Connection):
     """
 
     open = True
-    served = False
     # Of the thread that reads now.
     seat: Any = None
     _buffer = b""
@@ -112,8 +127,18 @@ class Connection(flup.Connection):
     def receive(self) -> bool:
         """Take what has arrived and serve what is whole; True if there may be more to read at once.
 
-        Never raises for what the peer did: a broken connection is logged and closed, `open` turns False.
+        Never raises for what the peer did: a broken connection is logged and closed, `open` turns False.  While an
+        answer waits for room, more of it is sent instead.
         """
+        if self.outbox is not None:
+            if not self.resume():
+                return False
+            if self._buffer:
+                # It was read, and counted, before the answer had to wait.
+                data, self._buffer = self._buffer, b""
+                self.seat.bytes_in -= len(data)
+                self.feed(data)
+                return self.open and self.outbox is None
         try:
             data = self._sock.recv(RECV_SIZE, DONTWAIT)
         except (BlockingIOError, InterruptedError):
@@ -138,18 +163,18 @@ class Connection(flup.Connection):
             # A fault of ours: the web server must not wait for an answer that never comes.
             self.close()
             raise
-        return self.open and len(data) == RECV_SIZE
+        return self.open and len(data) == RECV_SIZE and self.outbox is None
 
     def _take(self, data: bytes) -> None:
         if not self._buffer and not self._requests:
             whole = records.whole_request(data)
             if whole is not None:
                 role, flags, params = whole
-                if role in self.server.roles and len(params) <= self.server.limits.max_params:
+                if role in self.server.roles and len(params) <= self.server.limits.plain_params:
                     return self.reply(1, flags, self.server.respond(params, b"", 0, self.seat))
         buffer, position = self._buffer + data if self._buffer else data, 0
         self._buffer = b""
-        while self.open:
+        while self.open and self.outbox is None:
             record = records.cut(buffer, position)
             if record is None:
                 break
@@ -180,20 +205,25 @@ class Connection(flup.Connection):
         if self._requests:
             self._requests.pop(request_id, None)
         self.served = True
-        send_all(self._sock, frame(request_id, answer), self.server.limits.send_timeout)
-        if not self._requests and (not flags & 1 or self.server.draining):
+        left = send_now(self._sock, frame(request_id, answer))
+        if left:
+            self.defer(left, not flags & 1 and not self._requests)
+        elif not self._requests and (not flags & 1 or self.server.draining):
             self.close()
 
     def end_request(self, req: Any, appStatus: int = 0, protocolStatus: int = 0, remove: bool = True) -> None:
         """END_REQUEST without a response (flup's signature): refused roles, aborted requests."""
         if remove:
             self._requests.pop(req.requestId, None)
-        self._send(records.end(req.requestId, appStatus, protocolStatus))
-        if not req.flags & 1 and not self._requests:
-            self.close()
+        self._send(records.end(req.requestId, appStatus, protocolStatus), not req.flags & 1 and not self._requests)
 
-    def _send(self, data: bytes) -> None:
-        send_all(self._sock, [data], self.server.limits.send_timeout)
+    def _send(self, data: bytes, last: bool = False) -> None:
+        """Send a record; `last`: and close the connection."""
+        left = send_now(self._sock, [data])
+        if left:
+            self.defer(left, last)
+        elif last:
+            self.close()
 
     def _lost(self, message: str) -> None:
         if self.partial:
@@ -209,6 +239,7 @@ class Connection(flup.Connection):
             for request in self._requests.values():
                 request.discard()
             self._requests.clear()
+            self.drop()
             self._sock.close()
 
     def fileno(self) -> int:
@@ -300,6 +331,8 @@ class Server(flup.BaseFCGIServer):
         self.limits, self.logger = limits, logger
         self.capability = {flup.FCGI_MAX_CONNS: connections, flup.FCGI_MAX_REQS: requests,
                            flup.FCGI_MPXS_CONNS: 1}
+        # What slow readers have not taken yet, of all connections.
+        self.outboxes: Set[Outbox] = set()
         # Set when the worker leaves: kept connections are closed after their request.
         self.draining = False
 
@@ -315,21 +348,20 @@ class Server(flup.BaseFCGIServer):
         else:
             self.logger.info("reply not delivered: %s", error)
 
-    def answer_at_once(self, sock: socket.socket, data: bytes, seat: Any) -> bool:
+    def answer_at_once(self, sock: socket.socket, data: bytes, seat: Any) -> Optional[Sequence[Buffer]]:
         """Answer a new connection whose first bytes, `data`, are one whole request after which it is to be closed:
-        most are that, and need no Connection.  False: make one and feed it `data`.
-
-        The caller closes the socket, also when this raises.
+        most are that, and need no Connection.  None: make one and feed it `data`.  Else what is left to be sent,
+        mostly nothing: the caller then closes the socket, also when this raises.
         """
         whole = records.whole_request(data)
         if whole is None:
-            return False
+            return None
         role, flags, params = whole
-        if flags & 1 or role not in self.roles or len(params) > self.limits.max_params:
-            return False
+        if flags & 1 or role not in self.roles or len(params) > self.limits.plain_params:
+            return None
         seat.bytes_in += len(data)
         try:
-            send_all(sock, frame(1, self.respond(params, b"", 0, seat)), self.limits.send_timeout)
+            return send_now(sock, frame(1, self.respond(params, b"", 0, seat)))
         except (ProtocolError, OSError) as error:
             self.complain(error)
-        return True
+        return NOTHING

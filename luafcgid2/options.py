@@ -8,6 +8,7 @@ options_table.py; nobody else imports that.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import math
 import os
 import re
@@ -228,6 +229,18 @@ def _paths(option: Option, value: Any, remarks: List[str]) -> Tuple[str, ...]:
     return tuple(os.path.abspath(item) for item in _strings(option, value, remarks))
 
 
+def _clients(option: Option, value: Any, remarks: List[str]) -> Tuple[str, ...]:
+    if isinstance(value, str):
+        value = tuple(filter(str.strip, value.split(",")))
+    items = tuple(item.strip() for item in _strings(option, value, remarks))
+    for item in items:
+        try:
+            ipaddress.ip_network(item, strict=False)
+        except ValueError:
+            raise ValueError(option.allowed()) from None
+    return items
+
+
 def _headers(option: Option, value: Any, remarks: List[str]) -> str:
     # One line each, all ended by CR LF: unended lines fused with the next header.
     if not isinstance(value, str):
@@ -249,7 +262,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 CHECKS: Dict[str, Callable[[Option, Any, List[str]], Any]] = {
     "int": _whole, "ms": _whole, "bytes": _whole, "size": _size, "seconds": _number, "bool": _bool, "string": _string,
     "path": _path, "log": _log, "address": _address, "account": _account, "version": _version, "octal": _octal,
-    "strings": _strings, "paths": _paths, "headers": _headers, "table": _table,
+    "strings": _strings, "paths": _paths, "clients": _clients, "headers": _headers, "table": _table,
 }
 _KIND_WORDS = {
     "size": "a size in bytes or as a string such as \"128M\" or \"1G\"",
@@ -259,7 +272,7 @@ _KIND_WORDS = {
     "address": "an address as a string",
     "account": "a name or a number", "version": "a version",
     "octal": "a file mode in octal, such as \"0660\"",
-    "strings": "a table of strings", "paths": "a table of paths",
+    "strings": "a table of strings", "paths": "a table of paths", "clients": "a table of addresses",
     "headers": "a string of header lines, each \"Name: value\" and ended by \"\\r\\n\"",
     "table": "a table", "ignored": "anything",
 }

@@ -68,8 +68,28 @@ LISTENER = (
          doc="Connections that may wait to be accepted; 0 and -1 are the default."),
     dict(name="MaxConnections", field="max_connections", kind="int", default=1024, minimum=1, maximum=1000000,
          doc="Connections that one worker keeps open at most, idle ones of fastcgi_keep_conn included."),
+    dict(name="MaxRequestsPerConnection", field="max_requests_per_connection", kind="int", default=0, minimum=0,
+         maximum=_BIG,
+         doc="A connection that the web server keeps is closed after so many requests; 0: never. A web server may have "
+             "sent the next one by then, and nginx does not repeat a POST."),
+    dict(name="AllowedClients", field="allowed_clients", kind="clients", default=(),
+         example=("127.0.0.1", "192.0.2.0/24"),
+         allowed_text="a table of IP addresses and networks, or such a string with commas",
+         doc="Web servers that may connect when we listen on TCP; others are closed at once. Empty: all. As php-fpm's "
+             "listen.allowed_clients, with networks too; a unix socket has ListenMode instead."),
+    dict(name="HeaderTimeout", field="header_timeout", kind="seconds", default=60, minimum=0, maximum=86400,
+         unit="seconds",
+         doc="A connection may take this long to send all parameters (headers) of a request, however they trickle, or "
+             "a new one to begin; 0: no limit."),
     dict(name="ReadTimeout", field="read_timeout", kind="seconds", default=60, minimum=0, maximum=86400,
-         unit="seconds", doc="A connection may take this long to send the rest of a request; 0: no limit."),
+         unit="seconds",
+         doc="A connection whose unfinished request has not moved on by at least 1,024 bytes for so long is closed: "
+             "neither silence nor a trickle holds it; 0: no limit."),
     dict(name="SendTimeout", field="send_timeout", kind="seconds", default=60, minimum=0, maximum=86400,
-         unit="seconds", doc="A connection may take this long to accept more of an answer; 0: no limit."),
+         unit="seconds",
+         doc="A connection may take this long to accept more of an answer; 0: no limit. No thread waits for it."),
+    dict(name="SendMemory", field="send_memory", kind="bytes", default=16 << 20, minimum=0, maximum=_BIG,
+         unit="bytes",
+         doc="Answers that wait for slow readers take about so much memory of a worker; further ones go to temporary "
+             "files in TempDir."),
 )

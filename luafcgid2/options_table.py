@@ -69,7 +69,10 @@ REQUESTS = (
     dict(name="TempDir", field="temp_dir", kind="path", default="", example="/var/tmp",
          doc="Directory for such files; empty: the system's."),
     dict(name="MaxParamsSize", field="max_params_size", kind="bytes", default=262144, minimum=4096,
-         maximum=1 << 26, unit="bytes", doc="Largest sum of a request's FastCGI parameters (its headers)."),
+         maximum=1 << 26, unit="bytes",
+         doc="Largest sum of a request's FastCGI parameters (its headers): over it the answer is 431."),
+    dict(name="MaxParams", field="max_params", kind="int", default=4096, minimum=64, maximum=1 << 25,
+         doc="Most parameters of a request: over it the answer is 431."),
 )
 SUPERVISION = (
     dict(name="RequestTimeout", field="request_timeout", kind="seconds", default=0, minimum=0, maximum=86400,

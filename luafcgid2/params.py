@@ -68,6 +68,11 @@ def walk(data: bytes) -> Iterator[Tuple[bytes, bytes]]:
         raise ProtocolError("params: cut off in the lengths at byte %d of %d" % (position, size)) from None
 
 
+def exceeds(data: bytes, most: int) -> bool:
+    """Whether `data` has more than `most` pairs.  Raises ProtocolError."""
+    return any(number >= most for number, _pair in enumerate(walk(data)))
+
+
 def decode(data: bytes) -> Dict[bytes, bytes]:
     """All pairs as a dict.  Raises ProtocolError.
 

@@ -18,13 +18,15 @@ import socket
 import threading
 import time
 from collections import deque
-from typing import Callable, Deque, Dict, Optional, Set, Tuple
+from typing import Any, Callable, Deque, Dict, Optional, Tuple
 
+from .complaints import Complaints
 from .fcgi import DONTWAIT, RECV_SIZE, Server
 from .handoff import Handoff
 from .records import whole_request
 from .seat import Seat
-from .watched import Watched
+from .timeouts import Timeouts
+from .watched import READING, Counted, Watched
 
 # The C type under socket.socket: the same calls without the Python layer, which would cost as much as a recv.
 SocketType = socket.SocketType
@@ -39,17 +41,20 @@ _GONE = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
 
 class Poller:
-    """See the module's contract.  `read_timeout` in seconds bounds the silence inside a request; 0 sets no
-    bound.  `handoff`: by which other workers leave us their connections, or None.  `has_heirs`: while draining,
-    whether we leave them ours."""
+    """See the module's contract.  `accept`: gives (descriptor, peer) of a connection in the place of the listener's
+    own.  `handoff`: by which other workers leave us their connections, or None.  `has_heirs`: while draining, whether
+    we leave them ours."""
 
     has_heirs = False
 
-    def __init__(self, listener: socket.socket, server: Server, max_connections: int, read_timeout: float,
-                 logger: logging.Logger, handoff: Optional[Handoff] = None) -> None:
+    def __init__(self, listener: socket.socket, server: Server, max_connections: int, timeouts: Timeouts,
+                 complaints: Complaints, handoff: Optional[Handoff] = None,
+                 accept: Optional[Callable[[], Tuple[int, Any]]] = None) -> None:
         self._handoff, self._handoff_fd = handoff, handoff.fd if handoff else -1
-        self._listener, self._server, self._logger = listener, server, logger
-        self._max, self._read_timeout = max_connections, read_timeout
+        self._server, self._complaints, self._max, self._timeouts = server, complaints, max_connections, timeouts
+        # accept() of Python looks up enums and the family each time, which costs more than the call.
+        self._take = accept or listener._accept
+        self._make = Counted if server.limits.max_requests else Watched
         self._family, self._type = int(listener.family), int(listener.type)
         self._listener_fd = listener.fileno()
         self._epoll = select.epoll()
@@ -58,11 +63,10 @@ class Poller:
         self._epoll.register(self._wake_read, select.EPOLLIN)
         self._ready: Deque[Tuple[int, int]] = deque()
         self._connections: Dict[int, Watched] = {}
-        self._waiting: Set[Watched] = set()
+        self._waiting = timeouts.waiting
         # How many connections to take at a time: an accept that finds nothing costs as much as one that does, so
         # it is as many as there were lately; the listener tells again if there are more.
         self._burst = 1
-        self._refused = 0.0
         self.paused_until = 0.0
         self.accepting = False
 
@@ -149,31 +153,31 @@ class Poller:
             seat.serving = False
 
     def _after(self, connection: Watched) -> None:
-        if connection.open and self._read_timeout and (connection.partial or not connection.served):
-            connection.deadline = time.monotonic() + self._read_timeout
-            self._waiting.add(connection)
-        else:
+        if connection.open and (connection.partial or not connection.served):
+            self._timeouts.wait_for(connection, time.monotonic())
+            connection.watch(self._epoll)
+        elif connection in self._waiting:
             self._waiting.discard(connection)
+            if connection.open:
+                connection.watch(self._epoll)
 
     def _accept(self, seat: Seat, leading: Callable[[], bool]) -> None:
         for taken in range(self._burst):
             try:
-                # accept() itself looks up enums and the family each time, which costs more than the call.
-                fd, _peer = self._listener._accept()
+                fd, _peer = self._take()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 self._burst = taken or 1
                 return
             except OSError as error:
                 self._accept_failed(error)
                 return
-            if len(self._connections) >= self._max and not self._make_room():
-                os.close(fd)
-                self._complain("MaxConnections (%d) reached: a connection was closed" % self._max)
-                continue
             self._welcome(SocketType(self._family, self._type, 0, fd), seat)
             if not leading() or not self.accepting:
                 return
         self._burst = min(2 * self._burst, ACCEPT_BURST)
+
+    def _socket(self, fd: int) -> SocketType:
+        return SocketType(self._family, self._type, 0, fd)
 
     def _welcome(self, sock: socket.socket, seat: Seat) -> None:
         """Serve a new connection; watch it if it stays."""
@@ -186,11 +190,16 @@ class Poller:
             except OSError:
                 # Nothing has come yet, or it is broken, which `receive` will tell.
                 data = None
-            if data and self._server.answer_at_once(sock, data, seat):
+            left = self._server.answer_at_once(sock, data, seat) if data else None
+            if left is not None and not left:
                 return
-            connection = Watched(sock, self._server, self._connections, seat)
+            connection = self._make(sock, self._server, self._connections, seat)
             sock = None
-            more = connection.receive() if data is None else connection.feed(data)
+            if left:
+                connection.defer(left, True)
+                more = False
+            else:
+                more = connection.receive() if data is None else connection.feed(data)
             while more:
                 more = connection.receive()
         finally:
@@ -198,7 +207,13 @@ class Poller:
                 sock.close()
             seat.serving = False
         if connection.open:
-            self._adopt(connection, seat)
+            # Only here, because most do not stay.  An answer under way is not cut off.
+            most = self._max if connection.outbox is None else 2 * self._max
+            if len(self._connections) < most or self._make_room():
+                self._adopt(connection, seat)
+            else:
+                connection.refuse()
+                self._complaints.say("full", "MaxConnections (%d) reached: a connection was closed" % self._max)
 
     def _adopt(self, connection: Watched, seat: Seat) -> None:
         """Watch a connection that stays open after its first read."""
@@ -206,8 +221,8 @@ class Poller:
         connection.lock, connection.since = threading.Lock(), time.monotonic()
         with connection.lock:
             self._connections[fd] = connection
+            self._epoll.register(fd, READING)
             self._after(connection)
-            self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
         if connection.pending:
             # An edge came to another thread while the lock was ours.
             self._serve(connection, 0, seat)
@@ -223,11 +238,11 @@ class Poller:
                 self._ready.append((fd, flags))
             elif accept and len(self._connections) < self._max:
                 with contextlib.suppress(OSError):
-                    sock = SocketType(self._family, self._type, 0, self._listener._accept()[0])
+                    sock = self._socket(self._take()[0])
                     if _asks(sock, wants):
                         self._welcome(sock, seat)
                     else:
-                        self._adopt(Watched(sock, self._server, self._connections, seat), seat)
+                        self._adopt(self._make(sock, self._server, self._connections, seat), seat)
 
     def _accept_failed(self, error: OSError) -> None:
         if error.errno == errno.EBADF or not self.accepting:
@@ -236,7 +251,8 @@ class Poller:
             return
         self._epoll.unregister(self._listener_fd)
         self.paused_until = time.monotonic() + ACCEPT_PAUSE
-        self._complain("cannot accept: %s; trying again every %g s" % (error, ACCEPT_PAUSE))
+        self._complaints.say("accept", "cannot accept: %s; trying again every %g s" % (error, ACCEPT_PAUSE),
+                             logging.ERROR)
 
     def _make_room(self) -> bool:
         """Close a connection that a web server keeps for later: it opens another one when it needs it, but a
@@ -251,41 +267,21 @@ class Poller:
                     connection.lock.release()
         return False
 
-    def _complain(self, message: str) -> None:
-        """One line a minute: such trouble comes thousandfold."""
-        now = time.monotonic()
-        if now >= self._refused:
-            self._refused = now + 60
-            self._logger.error("%s", message)
-
     def check_times(self) -> None:
-        """Close connections whose request came to a halt; resume accepting after a pause."""
+        """Close connections whose time is over; resume accepting after a pause."""
         now = time.monotonic()
         if self.paused_until and now >= self.paused_until:
             self.accept_connections()
-        for connection in list(self._waiting):
-            if now >= connection.deadline and connection.lock.acquire(False):
-                try:
-                    # It may have been served since it was looked at, or its bytes wait for a thread of ours.
-                    if (connection.open and connection in self._waiting and now >= connection.deadline
-                            and connection.quiet):
-                        self._logger.warning("connection closed: nothing came for ReadTimeout (%g s)%s",
-                                             self._read_timeout,
-                                             " in the middle of a request" if connection.partial else "")
-                        connection.close()
-                        self._waiting.discard(connection)
-                finally:
-                    connection.lock.release()
-                if connection.pending:
-                    # An edge came while the lock was ours.
-                    self._serve(connection, 0, connection.seat)
+        for connection in self._timeouts.close_overdue(now):
+            # An edge came while its lock was held.
+            self._serve(connection, 0, connection.seat)
 
     def _inherit(self, seat: Seat) -> bool:
         """Take over a connection that another worker has left; whether there was one."""
         found = self._handoff.take() if self._handoff else None
         if found is None:
             return False
-        connection = Watched(SocketType(self._family, self._type, 0, found[0]), self._server, self._connections, seat)
+        connection = self._make(self._socket(found[0]), self._server, self._connections, seat)
         connection.served = found[1]
         # Over MaxConnections it stays all the same: it was within another worker's.
         self._adopt(connection, seat)
@@ -298,11 +294,12 @@ class Poller:
             pass
         for _ in range(LAST_ACCEPTS):
             try:
-                fd, _peer = self._listener._accept()
+                sock = self._socket(self._take()[0])
+            except ConnectionAbortedError:
+                continue
             except OSError:
                 return
-            self._adopt(Watched(SocketType(self._family, self._type, 0, fd), self._server, self._connections, seat),
-                        seat)
+            self._adopt(self._make(sock, self._server, self._connections, seat), seat)
 
     def close_idle(self, seat: Seat) -> int:
         """While draining: leave connections between requests to other workers, or close them; the number of those
@@ -317,9 +314,9 @@ class Poller:
                     if connection.open:
                         self._read(connection, seat)
                     used = connection.served or time.monotonic() > connection.since + LAST_PATIENCE
-                    if connection.open and self.has_heirs and not connection.partial:
+                    if connection.open and self.has_heirs and not connection.busy:
                         connection.leave(self._handoff, self._epoll)
-                    elif connection.open and used and not connection.partial:
+                    elif connection.open and used and not connection.busy:
                         connection.close()
                 finally:
                     self._after(connection)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import math
 from time import monotonic
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, Optional
 
 from .decisions import Strike
-from .errors import Error, NoRoom, ProtocolError, RequestTooLarge, ScriptError, ScriptMemory, ScriptTimeout, Unavailable
+from .errors import (
+    Error, NoRoom, ParamsTooLarge, ProtocolError, RequestTooLarge, ScriptError, ScriptMemory, ScriptTimeout, Unavailable)
 from .gate import Gate
 from .pages import render
 from .params import decode, find, guess
@@ -74,7 +75,7 @@ class Responder:
                 if page is not None:
                     return page
             if problem:
-                raise _problem(problem)
+                raise _problem(problem, params)
             try:
                 return self._run(params, body, guess(params) or find(params), seat)
             except ProtocolError:
@@ -150,13 +151,21 @@ def _stamped(answer: Answer, line: bytes) -> Answer:
 
 
 def _method(data: bytes) -> bytes:
+    return _values(data).get(b"REQUEST_METHOD", b"")
+
+
+def _values(data: bytes) -> Dict[bytes, bytes]:
     try:
-        return decode(data).get(b"REQUEST_METHOD", b"")
+        return decode(data)
     except ProtocolError:
-        return b""
+        return {}
 
 
-def _problem(status: int) -> Error:
+def _problem(status: int, params: bytes) -> Error:
+    values = _values(params)
+    what = text(b" ".join(filter(None, (values.get(b"REQUEST_METHOD"), values.get(b"REQUEST_URI")))) or b"a request")
     if status == 413:
-        return RequestTooLarge("the request's body is over MaxPostSize")
-    return NoRoom("no room for the request's body in TempDir")
+        return RequestTooLarge("the body of %s is over MaxPostSize" % what)
+    if status == 431:
+        return ParamsTooLarge("the params of %s are over MaxParamsSize or MaxParams" % what)
+    return NoRoom("no room for the body of %s in TempDir" % what)

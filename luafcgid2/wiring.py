@@ -1,17 +1,22 @@
 """Builds the parts of a worker from the configuration: the one place that knows which option goes where.
 
 In: a Config, an Engine, a Scoreboard, a logger.  Out: session service, shared dictionary, state pool,
-responder, FastCGI server.  worker.py calls it after the fork; tests build the same parts without a fork.  It
+responder, FastCGI server, poller.  worker.py calls it after the fork; tests build the same parts without a fork.  It
 starts nothing.
 """
 from __future__ import annotations
 
 import logging
 import resource
+import socket
 import sys
 from typing import Any, Callable, Dict, Optional
 
+from .allowed import Allowed
+from .complaints import Complaints
 from .fcgi import Limits, Server
+from .handoff import Handoff
+from .poller import Poller
 from .pool import Rules, StatePool
 from .popen import Popens
 from .gate import Gate
@@ -25,6 +30,7 @@ from .sessions import open_store
 from .sessions.session import HOST_CALLS, SessionService
 from .sessions.shared import HOST_CALLS as SHARED_CALLS, SharedService
 from .state import Services
+from .timeouts import Timeouts
 
 GENERATIONAL = ("5.4", "5.5")
 
@@ -120,5 +126,17 @@ def make_server(config: Any, respond: Callable[..., Answer], logger: logging.Log
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     connections = min(config.max_connections, max(1, files - 64)) * config.worker_count
     limits = Limits(config.max_params_size, config.max_post_size or sys.maxsize, config.body_memory, config.temp_dir,
-                    config.send_timeout)
+                    config.send_memory, config.max_params, config.max_requests_per_connection)
     return Server(respond, limits, logger, connections, connections)
+
+
+def make_poller(config: Any, listener: socket.socket, server: Server, logger: logging.Logger,
+                handoff: Optional[Handoff] = None) -> Poller:
+    """The connections of this worker."""
+    complaints = Complaints(logger)
+    timeouts = Timeouts(config.header_timeout, config.read_timeout, config.send_timeout, logger)
+    allowed = config.allowed_clients
+    if not allowed or listener.family not in (socket.AF_INET, socket.AF_INET6):
+        return Poller(listener, server, config.max_connections, timeouts, complaints, handoff)
+    accept = Allowed(listener, allowed, complaints).accept
+    return Poller(listener, server, config.max_connections, timeouts, complaints, handoff, accept)

@@ -29,12 +29,11 @@ from . import log
 from .accesslog import open_log
 from .errors import BootError, Error
 from .monitor import Monitor
-from .poller import Poller
 from .popen import Popens
 from .ready import Reporter
 from .scoreboard import DRAINING, READY
 from .seat import Seat
-from .wiring import make_desk, make_pool, make_responder, make_server, make_sessions, make_shared
+from .wiring import make_desk, make_poller, make_pool, make_responder, make_server, make_sessions, make_shared
 
 CALM_TICK = 0.02
 # After a request that ran long others are likely: then it ticks faster, for ALERT_TICKS ticks.  Each tick takes
@@ -107,8 +106,7 @@ class Worker:
         access = open_log(config, self._logger)
         respond = access.around(self._responder.respond) if access else self._responder.respond
         self._server = make_server(config, respond, self._logger)
-        self._poller = Poller(self._listener, self._server, config.max_connections, config.read_timeout,
-                              self._logger, self._handoff)
+        self._poller = make_poller(config, self._listener, self._server, self._logger, self._handoff)
         self._monitor = Monitor(self._slot, self._seats, self._pool, self._logger, config.request_timeout,
                                 config.slow_log_time, bool(config.memory_budget), self._poller.count, access)
         self._wake_read, self._wake_write = os.pipe()

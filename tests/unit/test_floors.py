@@ -17,13 +17,14 @@ FLOORS = {
     4: "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why responder",
     3: "check doctor.visitor entry gate hung memory migrate pool quarantine reference state status status.desk "
        "status.metrics status.page status.plain top upkeep watch",
-    2: "accesslog backlog changes client config configtext docroot doctor.modules handoff interrupt listener log "
-       "logfile logformat luaconfig options options_logs options_processes options_table pidfile popen privileges "
+    2: "accesslog allowed backlog changes client config configtext docroot doctor.modules handoff interrupt listener "
+       "log logfile logformat luaconfig options options_logs options_processes options_table pidfile popen privileges "
        "procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts sessions.redis_shared "
        "sessions.redis_store sessions.redis_url sessions.session sessions.shared sessions.shared_sqlite "
        "sessions.shared_store sessions.sqlite sessions.staging sessions.statements snapshot socketfile syslogger",
     1: "doctor.lighttpd doctor.nginx fcgi runtime",
-    0: "__init__ allowance answer body decisions doctor errors pages params records replies roff sending units",
+    0: "__init__ allowance answer body complaints decisions doctor errors pages params records replies roff sending "
+       "timeouts units",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
@@ -43,7 +44,7 @@ SIDEWAYS = {
     "children": "signals",
     "reload": "signals",
     "upgrade": "ready supervision",
-    "worker": "monitor poller ready wiring",
+    "worker": "monitor ready wiring",
     "poller": "watched",
     "status.desk": "status",
     "pool": "entry state upkeep",
@@ -86,7 +87,7 @@ SIDEWAYS = {
     "params": "errors",
     "records": "errors",
     "replies": "records",
-    "wiring": "ready",
+    "wiring": "poller ready",
 }
 DOORS = {
     "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "control", "ctl", "manual", "doctor.report"},
