@@ -158,7 +158,7 @@ $(VENV)/test: $(MADE) $(PACKAGED)
 
 # atheris has wheels for some Pythons on x86-64 only; without it the inputs are not guided by coverage.
 $(VENV)/fuzz: $(VENV)/test
-	$(PIP) install --quiet --only-binary=:all: 'atheris>=2.3' || echo 'atheris has no wheel for this Python'
+	$(PIP) install --quiet --only-binary=atheris --editable '.[serve,test,fuzz]' || echo 'no atheris for this Python'
 	@touch '$@'
 
 $(VENV)/bench: $(MADE) $(PACKAGED)

@@ -93,9 +93,10 @@ def besieged(seconds: int, seed: int) -> int:
             for pattern in EXPECTED:
                 master.expect_errors(pattern)
             watch, siege = Watch(master.workers()), Siege(master.address, site.www, seed)
+            before = wait_until(watch.settled, "the workers are alike")
             for _ in range(50):
                 siege.batch(ROUNDS)
-            before, memory = watch.descriptors(), watch.memory()
+            memory = watch.memory()
             deadline = time.monotonic() + seconds
             try:
                 while time.monotonic() < deadline:

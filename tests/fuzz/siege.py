@@ -70,6 +70,11 @@ class Watch:
         """Open descriptors, but for the session store's: each thread opens it when it first needs it."""
         return {pid: sum(".db" not in name for name in _open_files(pid)) for pid in self.pids}
 
+    def settled(self) -> Optional[Dict[int, int]]:
+        """The same once no worker has more than the others: none has a connection any more."""
+        found = self.descriptors()
+        return found if len(set(found.values())) == 1 else None
+
     def store_descriptors(self) -> Dict[int, int]:
         """Those of the session store."""
         return {pid: sum(".db" in name for name in _open_files(pid)) for pid in self.pids}
@@ -135,8 +140,8 @@ class Siege:
 
     def _odd(self) -> Tuple[bytes, Dict[bytes, bytes]]:
         """A correct request to dump.lua that no web server would send, and what Env is."""
-        pick = self._random
-        pairs: Any = [(b"SCRIPT_FILENAME", b"%s/dump.lua" % self._root.encode()), (b"DOCUMENT_ROOT", self._root.encode())]
+        pick, root = self._random, self._root.encode()
+        pairs: Any = [(b"SCRIPT_FILENAME", root + b"/dump.lua"), (b"DOCUMENT_ROOT", root)]
         for name in pick.choices((b"A", b"HTTP_COOKIE", b"HTTP_A", b"REQUEST_METHOD", b"", b"\0", b"N" * 200), k=12):
             # HEAD would have no body to compare.
             pairs.insert(pick.randrange(len(pairs) + 1), (name, self._values().replace(b"HEAD", b"")))
@@ -189,7 +194,7 @@ class _Talk:
                 received += piece
         except ConnectionResetError:
             self._cut = True
-        except TimeoutError:
+        except socket.timeout:
             raise AssertionError("the server hangs after %r" % self._data) from None
         try:
             completed = check_records(bytes(received), whole=not self._cut)

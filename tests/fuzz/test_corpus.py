@@ -1,15 +1,26 @@
 """What was found once stays mended: inputs of corpus.py, and inputs whose time grew faster than their size."""
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from corpus import FINDINGS
-from targets import LUA_VERSIONS, TARGETS, prelude
+from targets import LUA_VERSIONS, TARGETS
 
 from luafcgid2.params import encode
 from luafcgid2.runtime import Engine
 
-# With time in proportion to the size an instant, with its square hours.
-HUGE = 4 << 20
+# Cookie headers of a megabyte, in a process of their own because nothing but a kill ends a search in Lua.  With time in
+# proportion to the size it takes a second, with its square many minutes.
+SIZE, LIMIT = 1 << 20, 60
+LONG_COOKIES = """
+import targets
+parse, size = targets.prelude(%r, b"cookies", b"parse"), %d
+for text in (b"a" + b" " * size + b"b", b" " * size, b"a=1;" + b" " * size + b"=2", b'a="' * size, b'="' + b";" * size):
+    assert len(list(parse(text))) <= 2
+"""
 
 
 @pytest.mark.parametrize("name", FINDINGS)
@@ -25,11 +36,9 @@ def test_good_inputs_are_good(name):
 
 
 @pytest.mark.parametrize("version", LUA_VERSIONS)
-@pytest.mark.parametrize("text", [b"a" + b" " * HUGE + b"b", b" " * HUGE, b"a=1;" + b" " * HUGE + b"=2", b'a="' * HUGE,
-                                  b'="' + b";" * HUGE], ids=["between", "nothing else", "before =", "quotes", "quoted"])
-def test_a_cookie_header_of_any_size_is_read_in_one_pass(version, text):
-    parse = prelude(version, b"cookies", b"parse")
-    assert len(dict(parse(text).items())) <= 2
+def test_a_cookie_header_of_any_size_is_read_in_one_pass(version):
+    subprocess.run([sys.executable, "-c", LONG_COOKIES % (version, SIZE)], check=True, timeout=LIMIT,
+                   env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
 
 
 @pytest.mark.parametrize("version", LUA_VERSIONS)
