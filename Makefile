@@ -8,6 +8,8 @@ SITE ?= examples
 # make test: which tests, and more options of pytest.
 TESTS ?= tests
 ARGS ?=
+# make fuzz: options of tests/fuzz/guided.py.
+FUZZ ?=
 # make bench: options of benchmarks/bench.py; make bench-sessions: of benchmarks/sessions.py.
 BENCH ?=
 LINE_LENGTH = 120
@@ -64,11 +66,12 @@ MADE_HERE = build/man
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' luafcgid2/__init__.py)
 
 .DEFAULT_GOAL = help
-.PHONY: help run test lint bench bench-sessions sample man deb install uninstall clean python
+.PHONY: help run test fuzz lint bench bench-sessions sample man deb install uninstall clean python
 
 help:
 	@echo 'make run        serve $(SITE)/ on http://$(HTTP)   (HTTP=host:port SITE=folder)'
 	@echo 'make test       install what the tests need, run them   (TESTS=tests/unit ARGS=-x)'
+	@echo 'make fuzz       hostile input for the decoders and a server   (FUZZ="--seconds 600 params")'
 	@echo 'make lint       ruff, and luacheck and shellcheck where they are installed'
 	@echo 'make bench      against a bare C responder and php-fpm   (BENCH="--seconds 5 --script session")'
 	@echo 'make bench-sessions   what a session costs among 100 and among 100,000 others'
@@ -86,6 +89,9 @@ test:
 	@.ci/apt $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory $(VENV)/test
 	@exec $(VENV)/bin/python -m pytest --timeout=300 $(ARGS) $(TESTS)
+
+fuzz: $(VENV)/fuzz
+	@exec $(VENV)/bin/python tests/fuzz/guided.py $(FUZZ)
 
 lint: $(VENV)/lint
 	$(VENV)/bin/ruff check --target-version py39 --line-length $(LINE_LENGTH) --select E,F,W,B .
@@ -149,6 +155,11 @@ $(VENV)/serve: $(MADE) $(PACKAGED)
 $(VENV)/test: $(MADE) $(PACKAGED)
 	$(PIP) install --quiet --editable '.[serve,test]' || $(NO_WHEEL)
 	@touch '$@' '$(VENV)/serve'
+
+# atheris has wheels for some Pythons on x86-64 only; without it the inputs are not guided by coverage.
+$(VENV)/fuzz: $(VENV)/test
+	$(PIP) install --quiet --only-binary=atheris --editable '.[serve,test,fuzz]' || echo 'no atheris for this Python'
+	@touch '$@'
 
 $(VENV)/bench: $(MADE) $(PACKAGED)
 	$(PIP) install --quiet --editable '.[serve,redis]' || $(NO_WHEEL)

@@ -53,7 +53,7 @@ def parse_head(data: bytes) -> Optional[Head]:
     """Read the header block at the front of `data`; None while its empty line has not come yet.
 
     Lines may end in CRLF or in LF alone.  Raises ProtocolError for a line without a name and a colon, and
-    for a Status that does not open with three digits.
+    for a Status that does not open with a number from 100 to 999.
     """
     end = _end_of_head(data)
     if end is None:
@@ -82,7 +82,7 @@ def _end_of_head(data: bytes) -> Optional[Tuple[int, int]]:
 
 def _status(text: str) -> Tuple[int, str]:
     code, _, reason = text.partition(" ")
-    if len(code) != 3 or not (code.isascii() and code.isdigit()):
+    if len(code) != 3 or code[0] == "0" or not (code.isascii() and code.isdigit()):
         raise ProtocolError("bad Status from the FastCGI server: %r" % text)
     return int(code), reason.strip()
 

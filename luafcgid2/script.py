@@ -79,6 +79,8 @@ class Resolver:
             name = b"/" + name.partition(b"://")[2].partition(b"/")[2]
         if b"\0" in name or not name.startswith(b"/"):
             raise ScriptNotFound("script %s: not an absolute file name" % text(name))
+        if b"\0" in root:
+            raise ScriptForbidden("script %s: the document root %s is no name of a folder" % (text(name), text(root)))
         if self._extensions and not name.endswith(self._extensions):
             raise ScriptForbidden("script %s: its extension is not one of ScriptExtensions (%s)" % (
                 text(name), text(b", ".join(self._extensions))))

@@ -7,6 +7,13 @@ local find, sub, match = string.find, string.sub, string.match
 
 local cookies = {}
 
+-- In one pass: a pattern with blanks on both sides would try each of them as the last one, and a header of blanks
+-- would hold a thread for as long as its sender likes.
+local function trimmed(text)
+  local start = find(text, "[^ ]")
+  return start and match(text, ".*[^ ]", start) or ""
+end
+
 local function value_end(text, at)
   local quoted = false
   while true do
@@ -27,7 +34,7 @@ function cookies.parse(text)
   local at, size = 1, #text
   while at <= size do
     local stop = find(text, "[=;]", at) or size + 1
-    local name = match(sub(text, at, stop - 1), "^ *(.-) *$")
+    local name = trimmed(sub(text, at, stop - 1))
     local value = ""
     if sub(text, stop, stop) == "=" then
       local start = stop + 1

@@ -144,6 +144,10 @@ class TestTheFileOfARequest:
             with pytest.raises(ScriptNotFound):
                 resolve(name, root)
 
+    def test_a_nul_in_the_document_root_is_forbidden(self, root):
+        with pytest.raises(ScriptForbidden, match="document root"):
+            resolve(root + b"/x.lua", root + b"\0")
+
     @pytest.mark.parametrize("prefix", [b"proxy:fcgi://127.0.0.1:9000", b"proxy:fcgi://localhost", b"proxy:fcgi://[::1]:9",
                                         b"proxy:unix:/run/x.sock|fcgi://localhost", b"proxy:fcgi://127.0.0.1:9000/"])
     def test_the_prefix_of_apache_is_taken_off(self, root, prefix):
