@@ -70,8 +70,7 @@ class Worker:
         self._leader: Optional[Seat] = None
         self._baton: SimpleQueue = SimpleQueue()
         self._lock = threading.Lock()
-        self._parked = 0
-        self._epoch = 0
+        self._parked = self._epoch = 0
         self._sleeping = False
         self._alert = 0
         self._title: Optional[bytes] = None
