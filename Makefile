@@ -10,7 +10,7 @@ TESTS ?= tests
 ARGS ?=
 # make fuzz: options of tests/fuzz/guided.py.
 FUZZ ?=
-# make bench: options of benchmarks/bench.py; make bench-sessions: of benchmarks/sessions.py.
+# make bench: options of benchmarks/bench.py; make bench-sessions: of benchmarks/sessions.py; make soak: of soak.py.
 BENCH ?=
 LINE_LENGTH = 120
 # make install: DESTDIR is the root of a package being built.
@@ -21,7 +21,7 @@ LOCALSTATEDIR ?= /var
 EXTRAS ?= redis,doctor
 
 DEB_PACKAGES = debhelper dpkg-dev python3 python3-venv
-TEST_PACKAGES = $(DEB_PACKAGES) chromium chromium-driver curl fish groff iproute2 lighttpd logrotate lua-cjson \
+TEST_PACKAGES = $(DEB_PACKAGES) chromium chromium-driver curl faketime fish groff iproute2 lighttpd logrotate lua-cjson \
 	lua-filesystem lua-lpeg lua-socket man-db mandoc nginx openssl procps redis-server spawn-fcgi strace systemd wrk zsh
 BENCH_PACKAGES = gcc libc6-dev libfcgi-dev nginx php-fpm procps redis-server wrk
 
@@ -66,7 +66,7 @@ MADE_HERE = build/man
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' luafcgid2/__init__.py)
 
 .DEFAULT_GOAL = help
-.PHONY: help run test fuzz lint bench bench-sessions sample man deb install uninstall clean python
+.PHONY: help run test fuzz lint bench bench-sessions soak sample man deb install uninstall clean python
 
 help:
 	@echo 'make run        serve $(SITE)/ on http://$(HTTP)   (HTTP=host:port SITE=folder)'
@@ -75,6 +75,7 @@ help:
 	@echo 'make lint       ruff, and luacheck and shellcheck where they are installed'
 	@echo 'make bench      against a bare C responder and php-fpm   (BENCH="--seconds 5 --script session")'
 	@echo 'make bench-sessions   what a session costs among 100 and among 100,000 others'
+	@echo 'make soak       ten minutes of mixed load with kills   (BENCH="--seconds 3600")'
 	@echo 'make sample     write etc/config.lua and the tables in README.rst from the table of options'
 	@echo 'make man        the manual pages, in $(MADE_HERE)'
 	@echo 'make deb        a Debian package, in dist'
@@ -110,6 +111,9 @@ bench-sessions:
 	@.ci/apt redis-server
 	@$(MAKE) --no-print-directory $(VENV)/bench
 	@exec $(VENV)/bin/python benchmarks/sessions.py $(BENCH)
+
+soak: $(VENV)/bench
+	@exec $(VENV)/bin/python benchmarks/soak.py $(BENCH)
 
 sample: $(VENV)/serve
 	$(VENV)/bin/python -m luafcgid2.reference sample >etc/config.lua.new

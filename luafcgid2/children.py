@@ -27,7 +27,8 @@ class Child:
     number: of its slot; config: what it was forked with; started, idle_since, kill_at: seconds of the monotonic
     clock (kill_at None: not at all); ready: whether it was ever seen to serve; leaving: whether it was told to go;
     worn: why it must be replaced, "" for no reason; most: the requests after which it is worn, 0 for no limit;
-    seen: its count of requests when it was last looked at; late: whether it was killed because it took too long.
+    seen: its count of requests when it was last looked at; late: whether it was killed because it took too long;
+    stopped: since when a signal such as SIGSTOP holds it, None while it runs.
     """
 
     pid: int
@@ -43,6 +44,7 @@ class Child:
     seen: int = 0
     late: bool = False
     kill_at: Optional[float] = None
+    stopped: Optional[float] = None
 
     @property
     def name(self) -> str:
@@ -145,16 +147,20 @@ class Children:
     def reap(self) -> Iterator[Tuple[int, int, Optional[Child]]]:
         """(pid, wait status, worker) of each dead child of this process; worker is None for another program.
 
-        The worker's slot is still as it left it: who takes this gives it back.
+        The worker's slot is still as it left it: who takes this gives it back.  Workers that were stopped or go
+        on are marked so.
         """
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             except ChildProcessError:
                 return
             if not pid:
                 return
-            yield pid, status, self._by_pid.pop(pid, None)
+            if not (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
+                yield pid, status, self._by_pid.pop(pid, None)
+            elif pid in self._by_pid:
+                self._by_pid[pid].stopped = time.monotonic() if os.WIFSTOPPED(status) else None
 
 
 def allow_descriptors(wanted: int) -> None:

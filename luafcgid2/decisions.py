@@ -1,7 +1,7 @@
 """What the master's policies decide, as plain data.
 
-In: nothing.  Out: the types that the `tick` of hung.py, memory.py and quarantine.py returns in lists, in the
-order in which they are to be carried out; master.py carries them out, and looks whether the pid is still that
+In: nothing.  Out: the types that the `tick` of hung.py, stopped.py, memory.py and quarantine.py returns in lists, in
+the order in which they are to be carried out; master.py carries them out, and looks whether the pid is still that
 worker's.  Strikes also come from the workers, through ready.py.  Nothing here acts.
 """
 from __future__ import annotations

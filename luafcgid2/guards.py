@@ -1,8 +1,8 @@
-"""Carries out what the policies of supervision decide: hung requests, the memory budget, quarantine.
+"""Carries out what the policies of supervision decide: hung requests, stopped workers, memory budget, quarantine.
 
 In: the master's loop, the words of the workers, deaths, flushes.  Out: workers that are marked to be replaced or are
 killed, scripts in quarantine, lines in the log.  A watcher of the master's loop; what is decided, and when, is
-hung.py's, memory.py's and quarantine.py's.
+hung.py's, stopped.py's, memory.py's and quarantine.py's.
 """
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .decisions import Decision, EvictStates, Kill, Log, Retire, Strike
 from .hung import HungWatch, hard_limit
 from .memory import MemoryBudget
 from .quarantine import Quarantine
+from .stopped import StoppedWatch
 
 SECOND = 10 ** 9
 
@@ -28,6 +29,7 @@ class Guards:
         # Pids of workers that were killed on purpose: their deaths blame no script.
         self._killed: Set[int] = set()
         self._oom_kills = procfs.oom_kills()
+        self._stopped = StoppedWatch(server.children)
         self.use(server.config)
 
     def use(self, config: Any) -> None:
@@ -41,7 +43,7 @@ class Guards:
         self._quarantine = Quarantine(board, config.quarantine_strikes, config.quarantine_interval,
                                       config.quarantine_time, config.quarantine_max_time)
         hard = hard_limit(config.request_timeout, config.request_terminate_timeout)
-        self._policies = (HungWatch(board, hard, config.stop_timeout),
+        self._policies = (self._stopped, HungWatch(board, hard, config.stop_timeout),
                           MemoryBudget(board, config.memory_budget, os.getpid()), self._quarantine)
 
     def next_tick(self) -> Optional[float]:

@@ -57,6 +57,14 @@ def is_stopped(pid: Pid) -> bool:
         return False
 
 
+def is_traced(pid: Pid) -> bool:
+    """Whether a debugger is attached to the process; False when it is gone."""
+    try:
+        return _fields("%s/%s/status" % (PROC, pid)).get("TracerPid", 0) != 0
+    except OSError:
+        return False
+
+
 def oom_kills() -> int:
     """How many processes the kernel killed for want of memory since it was booted; 0 where it does not count."""
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import shutil
 import signal
 import socket
@@ -160,18 +161,25 @@ def _private_place() -> Iterator[str]:
 
 @contextlib.contextmanager
 def _master(settings: config.Config, door: socket.socket) -> Iterator[int]:
-    """A master in a child process, ready to serve; its pid.  Must be entered before there are threads."""
+    """A master in a child process, ready to serve; its pid.  Must be entered before there are threads.
+
+    When it is left, workers that outlived their master have ended, too, or had STOP_SECONDS for it.
+    """
     heard, told = os.pipe()
+    # Master and workers hold the other end, and programs that scripts start do not.
+    last, held = os.pipe()
     # A signal between fork and the child's own handlers would unwind the parent's `with` blocks in the child.
     masked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     parent = os.getpid()
     pid = os.fork()
     if not pid:
         os.close(heard)
+        os.close(last)
         door.close()
         _be_master(settings, told, parent, masked)
     try:
         os.close(told)
+        os.close(held)
         signal.pthread_sigmask(signal.SIG_SETMASK, masked)
         is_ready, reason, _ = ready.wait_for(heard, START_SECONDS)
         if not is_ready:
@@ -180,6 +188,8 @@ def _master(settings: config.Config, door: socket.socket) -> Iterator[int]:
     finally:
         os.close(heard)
         _end(pid)
+        _wait_for_end(last)
+        os.close(last)
 
 
 def _be_master(settings: config.Config, told: int, parent: int, masked: set) -> None:
@@ -230,6 +240,13 @@ def _end(pid: int) -> None:
         os.kill(pid, number)
         while not _is_gone(pid) and time.monotonic() < deadline:
             time.sleep(0.01)
+
+
+def _wait_for_end(fd: int) -> None:
+    """Wait until nobody holds the other end of the pipe any more, STOP_SECONDS at most."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll(STOP_SECONDS * 1000)
 
 
 def _say(line: str) -> None:

@@ -69,8 +69,7 @@ class Worker:
         self._leader: Optional[Seat] = None
         self._baton: SimpleQueue = SimpleQueue()
         self._lock = threading.Lock()
-        self._parked = 0
-        self._epoch = 0
+        self._parked = self._epoch = 0
         self._sleeping = False
         self._alert = 0
         self._title: Optional[bytes] = None
@@ -111,8 +110,12 @@ class Worker:
                                 config.slow_log_time, bool(config.memory_budget), self._poller.count, access)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
-        for seat in self._seats:
-            threading.Thread(target=self._sit, args=(seat,), name="thread %d" % seat.number, daemon=True).start()
+        try:
+            for seat in self._seats:
+                threading.Thread(target=self._sit, args=(seat,), name="thread %d" % seat.number, daemon=True).start()
+        except RuntimeError as error:
+            # Python's word for a thread that the system refuses: RLIMIT_NPROC, or a cgroup's pids.max.
+            raise BootError("WorkerThreads = %d: %s" % (len(self._seats), error)) from error
         self._poller.accept_connections()
         self._slot.pid = os.getpid()
         self._slot.threads = config.worker_threads

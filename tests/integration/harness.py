@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCRIPTS = os.path.join(ROOT, "tests", "integration", "www")
@@ -102,6 +102,24 @@ class Site:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
         return path
+
+
+@contextlib.contextmanager
+def small_disk(site: Site, kilobytes: int) -> Iterator[Tuple[str, Callable[[], None], Callable[[], None]]]:
+    """A file system of its own, as /var/log may be; yields (its folder, fill, clear).  Only root may."""
+    folder = os.path.join(site.path, "disk")
+    os.mkdir(folder)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dk,mode=0777" % kilobytes, "luafcgid2", folder], check=True)
+    filler = os.path.join(folder, "filler")
+
+    def fill() -> None:
+        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(512))
+    try:
+        yield folder, fill, lambda: os.unlink(filler)
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 class Server:

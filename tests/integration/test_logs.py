@@ -12,7 +12,7 @@ import socket
 import subprocess
 
 import pytest
-from harness import Server, Site, wait_until
+from harness import Server, Site, small_disk, wait_until
 from servers import Master
 
 from luafcgid2 import client
@@ -300,24 +300,6 @@ class Elsewhere(Master):
 
     def error_lines(self):
         return []
-
-
-@contextlib.contextmanager
-def small_disk(site, kilobytes):
-    """A file system of its own, as /var/log may be; yields (its folder, fill, clear)."""
-    folder = os.path.join(site.path, "disk")
-    os.mkdir(folder)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dk,mode=0777" % kilobytes, "luafcgid2", folder], check=True)
-    filler = os.path.join(folder, "filler")
-
-    def fill():
-        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
-            while True:
-                file.write(bytes(512))
-    try:
-        yield folder, fill, lambda: os.unlink(filler)
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 class TestLosses:

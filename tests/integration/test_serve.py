@@ -1,6 +1,7 @@
 """`luafcgid2 serve`: files and scripts over HTTP with one command, and nothing left of it afterwards."""
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -8,11 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from harness import ROOT, Site, children, is_alive, wait_until
+from harness import ROOT, Site, accepts, children, is_alive, wait_until
+from luafcgid2 import client
 from luafcgid2.front import Front
 from promises import env
 from servers import Serve
@@ -204,6 +207,32 @@ def test_without_its_master_it_ends_with_an_error(serve: Serve) -> None:
     (master,) = children(serve.pid)
     processes = family(serve.pid)
     os.kill(master, signal.SIGKILL)
+    wait_until(lambda: not any(map(is_alive, processes)), "everything has left")
+    assert serve.stop() == 1
+    assert os.listdir(serve.site.run) == ["serve.log.out"]
+
+
+def test_without_its_master_what_runs_keeps_its_files_to_the_end(serve: Serve) -> None:
+    serve.expect_errors("the master has gone")
+    pipe, outcome = os.path.join(serve.site.path, "pipe"), []
+    os.mkfifo(pipe)
+    serve.site.write("last.lua", "function main() io.open(Env.QUERY_STRING):read('l') Session.Start() "
+                                 "Session.SetVar('a', 'b', 1) Send('kept') end")
+    (address,) = glob.glob(os.path.join(serve.site.run, "*", "luafcgid2.sock"))
+    params = {"REQUEST_METHOD": "GET", "SCRIPT_FILENAME": os.path.join(serve.site.www, "last.lua"),
+              "SCRIPT_NAME": "/last.lua", "DOCUMENT_ROOT": serve.site.www, "QUERY_STRING": pipe}
+    (master,) = children(serve.pid)
+    processes = family(serve.pid)
+    # Not by way of its front, which is awaited in any case.
+    thread = threading.Thread(target=lambda: outcome.append(client.request(address, params).body))
+    thread.start()
+    # Opening returns when the script has opened the other end.
+    with open(pipe, "w") as end:
+        os.kill(master, signal.SIGKILL)
+        wait_until(lambda: not accepts(("127.0.0.1", serve.port)), "the front has left")
+        end.write("go\n")
+    thread.join(30)
+    assert outcome == [b"kept"]
     wait_until(lambda: not any(map(is_alive, processes)), "everything has left")
     assert serve.stop() == 1
     assert os.listdir(serve.site.run) == ["serve.log.out"]
