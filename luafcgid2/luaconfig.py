@@ -140,7 +140,8 @@ def _child(source: bytes, path: str, writer: int) -> None:
 
 def _collect(reader: int, pid: int, path: str, timeout: float) -> bytes:
     """Everything the child wrote.  The child is gone afterwards, whatever happens here."""
-    parts, deadline, ended = [], time.monotonic() + timeout, False
+    parts: List[bytes] = []
+    deadline, ended = time.monotonic() + timeout, False
     try:
         while True:
             left = deadline - time.monotonic()
@@ -165,4 +166,5 @@ def _result(data: bytes, path: str) -> Dict[str, Any]:
     kind, value = pickle.loads(data)
     if kind == "error":
         raise ConfigError(value)
-    return value
+    found: Dict[str, Any] = value
+    return found
