@@ -10,7 +10,6 @@ TESTS ?= tests
 ARGS ?=
 # make bench: options of benchmarks/bench.py; make bench-sessions: of benchmarks/sessions.py.
 BENCH ?=
-LINE_LENGTH = 120
 # make install: DESTDIR is the root of a package being built.
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -19,7 +18,8 @@ LOCALSTATEDIR ?= /var
 EXTRAS ?= redis,doctor
 
 DEB_PACKAGES = debhelper dpkg-dev python3 python3-venv
-TEST_PACKAGES = $(DEB_PACKAGES) chromium chromium-driver curl fish groff iproute2 lighttpd logrotate lua-cjson \
+LINT_PACKAGES = lua-check shellcheck
+TEST_PACKAGES = $(DEB_PACKAGES) $(LINT_PACKAGES) chromium chromium-driver curl fish groff iproute2 lighttpd logrotate lua-cjson \
 	lua-filesystem lua-lpeg lua-socket man-db mandoc nginx openssl procps redis-server spawn-fcgi strace systemd wrk zsh
 BENCH_PACKAGES = gcc libc6-dev libfcgi-dev nginx php-fpm procps redis-server wrk
 
@@ -64,12 +64,13 @@ MADE_HERE = build/man
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' luafcgid2/__init__.py)
 
 .DEFAULT_GOAL = help
-.PHONY: help run test lint bench bench-sessions sample man deb install uninstall clean python
+.PHONY: help run test lint coverage bench bench-sessions sample man deb install uninstall clean python
 
 help:
 	@echo 'make run        serve $(SITE)/ on http://$(HTTP)   (HTTP=host:port SITE=folder)'
 	@echo 'make test       install what the tests need, run them   (TESTS=tests/unit ARGS=-x)'
-	@echo 'make lint       ruff, and luacheck and shellcheck where they are installed'
+	@echo 'make lint       ruff, mypy, bandit, luacheck, shellcheck; make test does so, too'
+	@echo 'make coverage   every test, and which lines of the package none reaches'
 	@echo 'make bench      against a bare C responder and php-fpm   (BENCH="--seconds 5 --script session")'
 	@echo 'make bench-sessions   what a session costs among 100 and among 100,000 others'
 	@echo 'make sample     write etc/config.lua and the tables in README.rst from the table of options'
@@ -85,15 +86,23 @@ run: $(VENV)/serve
 test:
 	@.ci/apt $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory $(VENV)/test
+	@$(MAKE) --no-print-directory $(VENV)/lint || echo 'no make lint on this machine: tests/unit/test_checks.py is skipped'
 	@exec $(VENV)/bin/python -m pytest --timeout=300 $(ARGS) $(TESTS)
 
-lint: $(VENV)/lint
-	$(VENV)/bin/ruff check --target-version py39 --line-length $(LINE_LENGTH) --select E,F,W,B .
-	@if command -v luacheck >/dev/null; then \
-		luacheck --quiet --std max --max-line-length $(LINE_LENGTH) --ignore 111 112 113 121 122 131 142 143 212 -- luafcgid2/lua examples benchmarks; \
-	else echo 'luacheck is not installed: Lua files are not checked'; fi
-	@if command -v shellcheck >/dev/null; then shellcheck --severity=warning .ci/run .ci/apt init.d/luafcgid2; \
-	else echo 'shellcheck is not installed: shell scripts are not checked'; fi
+lint:
+	@.ci/apt $(LINT_PACKAGES)
+	@$(MAKE) --no-print-directory $(VENV)/lint
+	@exec $(VENV)/bin/python tests/checks.py
+
+# Everybody may write to the folder: workers of a master that root started do.
+coverage:
+	@.ci/apt $(TEST_PACKAGES)
+	@$(MAKE) --no-print-directory $(VENV)/test $(VENV)/coverage
+	@rm -rf build/coverage
+	@install -d -m 1777 build/coverage
+	$(VENV)/bin/python -m coverage run -m pytest --timeout=300 $(ARGS) $(TESTS)
+	@$(VENV)/bin/python -m coverage combine --quiet
+	@exec $(VENV)/bin/python -m coverage report
 
 bench:
 	@.ci/apt $(BENCH_PACKAGES)
@@ -155,7 +164,11 @@ $(VENV)/bench: $(MADE) $(PACKAGED)
 	@touch '$@' '$(VENV)/serve'
 
 $(VENV)/lint: $(MADE) $(PACKAGED)
-	$(PIP) install --quiet 'ruff>=0.4'
+	$(PIP) install --quiet --editable '.[serve,redis,doctor,lint]'
+	@touch '$@' '$(VENV)/serve'
+
+$(VENV)/coverage: $(MADE) $(PACKAGED)
+	$(PIP) install --quiet --editable '.[coverage]'
 	@touch '$@'
 
 # A virtualenv of its own, because Debian's Python refuses packages of pip.  It is built beside the old one
@@ -210,5 +223,5 @@ uninstall:
 		$(foreach pair,$(MADE_FILES) $(SYSTEMD_FILES),'$(DESTDIR)$(lastword $(subst :, ,$(pair)))')
 
 clean:
-	rm -rf '$(VENV)' build dist benchmarks/build *.egg-info .eggs .pytest_cache .hypothesis .ruff_cache
+	rm -rf '$(VENV)' build dist benchmarks/build *.egg-info .eggs .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find luafcgid2 tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
