@@ -12,7 +12,6 @@ ARGS ?=
 FUZZ ?=
 # make bench: options of benchmarks/bench.py; make bench-sessions: of benchmarks/sessions.py; make soak: of soak.py.
 BENCH ?=
-LINE_LENGTH = 120
 # make install: DESTDIR is the root of a package being built.
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -21,8 +20,9 @@ LOCALSTATEDIR ?= /var
 EXTRAS ?= redis,doctor
 
 DEB_PACKAGES = debhelper dpkg-dev python3 python3-venv
-TEST_PACKAGES = $(DEB_PACKAGES) chromium chromium-driver curl faketime fish groff iproute2 lighttpd logrotate lua-cjson \
-	lua-filesystem lua-lpeg lua-socket man-db mandoc nginx openssl procps redis-server spawn-fcgi strace systemd wrk zsh
+LINT_PACKAGES = lua-check shellcheck
+TEST_PACKAGES = $(DEB_PACKAGES) $(LINT_PACKAGES) chromium chromium-driver curl faketime fish groff iproute2 lighttpd \
+	logrotate lua-cjson lua-filesystem lua-lpeg lua-socket man-db mandoc nginx openssl procps redis-server spawn-fcgi strace systemd wrk zsh
 BENCH_PACKAGES = gcc libc6-dev libfcgi-dev nginx php-fpm procps redis-server wrk
 
 # One stamp per Python: another PYTHON makes the virtualenv anew, and so all that is in it.
@@ -66,13 +66,14 @@ MADE_HERE = build/man
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' luafcgid2/__init__.py)
 
 .DEFAULT_GOAL = help
-.PHONY: help run test fuzz lint bench bench-sessions soak sample man deb install uninstall clean python
+.PHONY: help run test fuzz lint coverage bench bench-sessions soak sample man deb install uninstall clean python
 
 help:
 	@echo 'make run        serve $(SITE)/ on http://$(HTTP)   (HTTP=host:port SITE=folder)'
 	@echo 'make test       install what the tests need, run them   (TESTS=tests/unit ARGS=-x)'
 	@echo 'make fuzz       hostile input for the decoders and a server   (FUZZ="--seconds 600 params")'
-	@echo 'make lint       ruff, and luacheck and shellcheck where they are installed'
+	@echo 'make lint       ruff, mypy, bandit, luacheck, shellcheck; make test does so, too'
+	@echo 'make coverage   every test, and which lines of the package none reaches'
 	@echo 'make bench      against a bare C responder and php-fpm   (BENCH="--seconds 5 --script session")'
 	@echo 'make bench-sessions   what a session costs among 100 and among 100,000 others'
 	@echo 'make soak       ten minutes of mixed load with kills   (BENCH="--seconds 3600")'
@@ -89,18 +90,26 @@ run: $(VENV)/serve
 test:
 	@.ci/apt $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory $(VENV)/test
+	@$(MAKE) --no-print-directory $(VENV)/lint || echo 'no make lint on this machine: tests/unit/test_checks.py is skipped'
 	@exec $(VENV)/bin/python -m pytest --timeout=300 $(ARGS) $(TESTS)
 
 fuzz: $(VENV)/fuzz
 	@exec $(VENV)/bin/python tests/fuzz/guided.py $(FUZZ)
 
-lint: $(VENV)/lint
-	$(VENV)/bin/ruff check --target-version py39 --line-length $(LINE_LENGTH) --select E,F,W,B .
-	@if command -v luacheck >/dev/null; then \
-		luacheck --quiet --std max --max-line-length $(LINE_LENGTH) --ignore 111 112 113 121 122 131 142 143 212 -- luafcgid2/lua examples benchmarks; \
-	else echo 'luacheck is not installed: Lua files are not checked'; fi
-	@if command -v shellcheck >/dev/null; then shellcheck --severity=warning .ci/run .ci/apt init.d/luafcgid2; \
-	else echo 'shellcheck is not installed: shell scripts are not checked'; fi
+lint:
+	@.ci/apt $(LINT_PACKAGES)
+	@$(MAKE) --no-print-directory $(VENV)/lint
+	@exec $(VENV)/bin/python tests/checks.py
+
+# Everybody may write to the folder: workers of a master that root started do.
+coverage:
+	@.ci/apt $(TEST_PACKAGES)
+	@$(MAKE) --no-print-directory $(VENV)/test $(VENV)/coverage
+	@rm -rf build/coverage
+	@install -d -m 1777 build/coverage
+	$(VENV)/bin/python -m coverage run -m pytest --timeout=300 $(ARGS) $(TESTS)
+	@$(VENV)/bin/python -m coverage combine --quiet
+	@exec $(VENV)/bin/python -m coverage report
 
 bench:
 	@.ci/apt $(BENCH_PACKAGES)
@@ -170,7 +179,11 @@ $(VENV)/bench: $(MADE) $(PACKAGED)
 	@touch '$@' '$(VENV)/serve'
 
 $(VENV)/lint: $(MADE) $(PACKAGED)
-	$(PIP) install --quiet 'ruff>=0.4'
+	$(PIP) install --quiet --editable '.[serve,redis,doctor,lint]'
+	@touch '$@' '$(VENV)/serve'
+
+$(VENV)/coverage: $(MADE) $(PACKAGED)
+	$(PIP) install --quiet --editable '.[coverage]'
 	@touch '$@'
 
 # A virtualenv of its own, because Debian's Python refuses packages of pip.  It is built beside the old one
@@ -225,5 +238,5 @@ uninstall:
 		$(foreach pair,$(MADE_FILES) $(SYSTEMD_FILES),'$(DESTDIR)$(lastword $(subst :, ,$(pair)))')
 
 clean:
-	rm -rf '$(VENV)' build dist benchmarks/build *.egg-info .eggs .pytest_cache .hypothesis .ruff_cache
+	rm -rf '$(VENV)' build dist benchmarks/build *.egg-info .eggs .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find luafcgid2 tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

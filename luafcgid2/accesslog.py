@@ -51,7 +51,7 @@ class AccessLog:
 
     def __init__(self, path: str, style: str, logger: logging.Logger) -> None:
         self._logger = logger
-        self._waiting: collections.deque = collections.deque()
+        self._waiting: collections.deque[Any] = collections.deque()
         self._dropped = 0
         self._since: Optional[float] = None
         self._render = _json_renderer() if style == "json" else _text_renderer()
@@ -151,7 +151,7 @@ def _fields(params: bytes) -> Dict[bytes, bytes]:
         return {}
 
 
-def _escape(pattern: re.Pattern, value: bytes) -> str:
+def _escape(pattern: re.Pattern[bytes], value: bytes) -> str:
     if pattern.search(value):
         value = pattern.sub(lambda found: b"\\x%02X" % found.group()[0], value)
     return value.decode("ascii")

@@ -12,7 +12,7 @@ import io
 import select
 import socket
 import time
-from typing import BinaryIO, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
+from typing import Any, BinaryIO, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
 
 from . import params as pairs
 from . import records
@@ -22,7 +22,7 @@ from .errors import ProtocolError
 Text = Union[bytes, str]
 Params = Union[Mapping[Text, Text], Iterable[Tuple[Text, Text]]]
 Body = Union[bytes, BinaryIO]
-Address = Union[str, Tuple]
+Address = Union[str, Tuple[Any, ...]]
 Event = Tuple[int, bytes]
 
 RECEIVE_SIZE = 262144

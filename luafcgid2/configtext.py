@@ -61,7 +61,7 @@ def _value(config: Any, option: Option) -> str:
 
 
 def _origin(config: Any, option: Option) -> str:
-    origin = config.origins.get(option.field, "default")
+    origin: str = config.origins.get(option.field, "default")
     if origin == option.name:
         origin = "the file"
     words = origin if origin == "default" else "from " + origin

@@ -25,7 +25,7 @@ import ctypes
 import threading
 import time
 import weakref
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple, cast
 
 from .runtime import Engine, text
 
@@ -239,6 +239,11 @@ class Target:
             with self._interrupter.lock:
                 self._main = self._current = self._claimed = 0
 
+    @property
+    def _lua(self) -> Interrupter:
+        # What needs it is only called where there is one.
+        return cast(Interrupter, self._interrupter)
+
     def _begin(self, still: Callable[[], bool]) -> bool:
         before = self.pending
         self.pending = True
@@ -249,10 +254,10 @@ class Target:
 
     def _arm(self) -> None:
         """Hook the coroutine that runs; and the main one, which it may leave for."""
-        if self._hook is None and self._interrupter.calls_back:
+        if self._hook is None and self._lua.calls_back:
             # By a weak reference: the callback shall not keep alive what keeps it.
             self._hook = HOOK(_Hook(self))
-            self._address = ctypes.cast(self._hook, ctypes.c_void_p).value
+            self._address = ctypes.cast(self._hook, ctypes.c_void_p).value or 0
         stopping = self._message is not None
         claimed = stopping and self._is_claimed(self._claimed)
         if stopping:
@@ -270,7 +275,7 @@ class Target:
             self._claim(0)
 
     def _set(self, state: int) -> None:
-        lua = self._interrupter
+        lua = self._lua
         hook = lua.gethook(state)
         if hook == lua.error and not self._stand_in:
             # LuaJIT notes that a hook is running in the same byte, which must not be written in vain.
@@ -284,7 +289,7 @@ class Target:
 
     def fired(self, state: int) -> None:
         """The hook, in the state's own thread.  It never raises."""
-        lua = self._interrupter
+        lua = self._lua
         with lua.lock:
             wanted = self._message is not None or self._fired is not None
             if wanted and self._trace is None:
@@ -301,7 +306,7 @@ class Target:
                 self._fired.set()
 
     def _unhook(self) -> None:
-        lua = self._interrupter
+        lua = self._lua
         if self._main and lua.gethook(self._main) in (self._address, lua.error):
             lua.sethook(self._main, *self._prior)
         self._prior = (None, 0, 0)

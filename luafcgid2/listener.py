@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 import stat
-from typing import NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 from . import privileges, socketfile
 from .errors import ConfigError, ListenError
@@ -111,7 +112,7 @@ class Listener:
         self.socket.close()
 
 
-def open_listener(config: object, logger: object) -> Listener:
+def open_listener(config: Any, logger: logging.Logger) -> Listener:
     """Open what `config` asks for, or take what the parent process left; ListenError when that fails.
 
     An inherited socket goes before `Listen`, with a line in the log.  Uses config.listen, listen_mode,
@@ -168,7 +169,7 @@ def is_listening(fd: int) -> bool:
         return False
 
 
-def _inherited(address: Address, logger: object) -> Optional[Listener]:
+def _inherited(address: Address, logger: logging.Logger) -> Optional[Listener]:
     count = _systemd_count()
     if address.kind == "systemd" and not count:
         raise ListenError("Listen = 'systemd': the environment holds no LISTEN_FDS for this process")
@@ -213,7 +214,7 @@ def _name(sock: socket.socket) -> str:
 
 # --- TCP
 
-def _open_tcp(address: Address, config: object) -> Listener:
+def _open_tcp(address: Address, config: Any) -> Listener:
     family = socket.AF_INET6 if ":" in address.host else (0 if address.host else socket.AF_INET)
     try:
         found = socket.getaddrinfo(address.host or None, address.port, family, socket.SOCK_STREAM, 0,
@@ -236,13 +237,13 @@ def _open_tcp(address: Address, config: object) -> Listener:
 
 # --- unix sockets
 
-def _open_unix(address: Address, config: object, logger: object) -> Listener:
+def _open_unix(address: Address, config: Any, logger: logging.Logger) -> Listener:
     mode, uid, gid = _rights(config)
     sock = socketfile.bind(address.path, mode, uid, gid, config.listen_backlog, logger)
     return Listener(sock, str(address), address.path)
 
 
-def _rights(config: object) -> Tuple[int, int, int]:
+def _rights(config: Any) -> Tuple[int, int, int]:
     try:
         mode = int(str(config.listen_mode), 8)
     except ValueError:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import threading
 import time
-from typing import Callable, Iterator, List, Optional, Union
+from typing import Any, Callable, Iterator, List, Optional, Union
 
 from . import privileges
 from .logfile import STDERR, LogFile
@@ -37,13 +38,16 @@ class FileHandler(logging.Handler):
     standard error is in use.
     """
 
+    lock: threading.RLock
+    formatter: LineFormatter
+
     def __init__(self, path: str, lines: LineFormatter, key: str = "LogFilePath") -> None:
         super().__init__()
         self.setFormatter(lines)
         self._key = key
         self._waiting: List[bytes] = []
         self._size, self._since = 0, 0.0
-        self._on_wait: Optional[Callable[[], None]] = None
+        self._on_wait: Optional[Callable[[], object]] = None
         self.file = LogFile("" if path in STDERR_PATHS else path, self._notice)
         self._journal = _is_journal(STDERR)
 
@@ -112,7 +116,7 @@ class FileHandler(logging.Handler):
         return _marked(line, logging.WARNING) if self.file.on_stderr and self._journal else line
 
 
-def setup(config: object, stderr: bool = False,
+def setup(config: Any, stderr: bool = False,
           identity: Optional[privileges.Identity] = None) -> logging.Logger:
     """Open the log and return the logger; calling it again replaces the earlier one.
 

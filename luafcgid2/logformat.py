@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import time
-from typing import Any, Dict, Union
+from typing import Any, Callable, Dict, Union
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 FIELDS = ("script", "uri", "seconds", "traceback")
@@ -107,7 +107,7 @@ def formatter(name: str) -> LineFormatter:
     return JsonFormatter() if name == "json" else LineFormatter()
 
 
-def json_dumps() -> Any:
+def json_dumps() -> Callable[[Dict[str, Any]], str]:
     """A function that makes one line of JSON, without control characters, of a dictionary."""
     # Here: who logs text does not pay for the module.
     import json

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Dict, List, Tuple
+from typing import IO, Any, Dict, List, Tuple, cast
 
 from .errors import ConfigError, ScriptError
 from .options import Opaque
@@ -109,10 +109,10 @@ def _fork(source: bytes, path: str, writer: int) -> int:
 def _spawn(source: bytes, path: str, writer: int) -> int:
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     command: List[str] = [sys.executable, "-c", _SPAWNED, root, path, str(writer)]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(writer,))
-    assert child.stdin is not None
-    with contextlib.suppress(BrokenPipeError), child.stdin:
-        child.stdin.write(source)
+    # B603: our own code in our own Python; the file is data to it.
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(writer,))  # nosec B603
+    with contextlib.suppress(BrokenPipeError), cast(IO[bytes], child.stdin) as stdin:
+        stdin.write(source)
     # _collect waits for the process id; Popen must not do so again when it is collected.
     child.returncode = 0
     return child.pid
@@ -140,7 +140,8 @@ def _child(source: bytes, path: str, writer: int) -> None:
 
 def _collect(reader: int, pid: int, path: str, timeout: float) -> bytes:
     """Everything the child wrote.  The child is gone afterwards, whatever happens here."""
-    parts, deadline, ended = [], time.monotonic() + timeout, False
+    parts: List[bytes] = []
+    deadline, ended = time.monotonic() + timeout, False
     try:
         while True:
             left = deadline - time.monotonic()
@@ -162,7 +163,8 @@ def _collect(reader: int, pid: int, path: str, timeout: float) -> bytes:
 def _result(data: bytes, path: str) -> Dict[str, Any]:
     if not data:
         raise ConfigError("%s: the file ended the process that reads it" % path)
-    kind, value = pickle.loads(data)
+    kind, value = pickle.loads(data)  # nosec B301  # from our own child, by a pipe that nobody else has
     if kind == "error":
         raise ConfigError(value)
-    return value
+    found: Dict[str, Any] = value
+    return found

@@ -48,7 +48,8 @@ FILES = (
     (ctl.DEFAULT_CONFIG, "The configuration; see luafcgid2-config(5)."),
     ("/etc/default/luafcgid2", "Settings of the init script and of the systemd unit."),
     ("/var/log/luafcgid2/luafcgid2.log", "The log, unless LogFilePath says otherwise."),
-    ("/var/tmp/luafcgid2.sock", "Where the web server connects to, unless Listen says otherwise."),
+    ("/var/tmp/luafcgid2.sock",  # nosec B108  # a line of the manual
+     "Where the web server connects to, unless Listen says otherwise."),
 )
 CONFIG_INTRO = """\
 The configuration of luafcgid2 is a Lua 5.3 program; what it leaves in the global variables below counts. A key that

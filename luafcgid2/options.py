@@ -142,7 +142,8 @@ def _whole(option: Option, value: Any, remarks: List[str]) -> int:
     if isinstance(value, float) and math.isfinite(value) and value != int(value):
         remarks.append("%s is not whole: %d is used" % (show(value), int(value)))
         value = int(value)
-    return _number(option, value, remarks)
+    found: int = _number(option, value, remarks)
+    return found
 
 
 def _size(option: Option, value: Any, remarks: List[str]) -> int:
@@ -152,7 +153,7 @@ def _size(option: Option, value: Any, remarks: List[str]) -> int:
         if not match:
             raise ValueError(option.allowed())
         value = int(float(match[1] or 0) * _UNITS[(match[2] or "").upper()])
-    return value if value == 0 and value is not False else _whole(option, value, remarks)
+    return 0 if value == 0 and value is not False else _whole(option, value, remarks)
 
 
 def _bool(option: Option, value: Any, remarks: List[str]) -> bool:

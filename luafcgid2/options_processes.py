@@ -39,7 +39,8 @@ PROCESSES = (
          doc="Account that the workers run as when the master is started by root; empty: stay who we are."),
     dict(name="Group", field="group", kind="account", default="", example="www-data", fixed=True,
          doc="Group that the workers run as; empty: the first group of User."),
-    dict(name="PidFile", field="pid_file", kind="path", default="/var/tmp/luafcgid2.pid", fixed=True,
+    dict(name="PidFile", field="pid_file", kind="path", fixed=True,
+         default="/var/tmp/luafcgid2.pid",  # nosec B108  # the C++ luafcgid2's; no link is followed
          doc="File that holds the master's process id, locked while it runs; empty: none."),
     dict(name="StopTimeout", field="stop_timeout", kind="seconds", default=30, minimum=0, maximum=86400,
          unit="seconds", doc="A graceful stop waits this long for requests under way before it kills."),
@@ -50,7 +51,8 @@ PROCESSES = (
          unit="seconds", doc="The time over which RestartLimit counts dead workers."),
 )
 LISTENER = (
-    dict(name="Listen", field="listen", kind="address", default="/var/tmp/luafcgid2.sock", since=CPP,
+    dict(name="Listen", field="listen", kind="address", since=CPP,
+         default="/var/tmp/luafcgid2.sock",  # nosec B108  # the C++ luafcgid2's; see docs/security.rst
          fixed=True, aliases=("listen",), pattern=r".+", active=True,
          allowed_text='a socket path, ":port", "host:port", "[v6]:port", "fd:0" or "systemd", as a string',
          doc="Where the web server reaches us: a socket path, \":9000\", \"127.0.0.1:9000\", \"[::1]:9000\", "

@@ -12,7 +12,7 @@ from .options_logs import LOGS
 from .options_processes import LISTENER, PROCESSES
 
 CPP, C = "luafcgid2", "luafcgid"
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # nosec B105  # of RFC 6265, no password
 _BIG = 1 << 40
 
 STATES = (
@@ -66,7 +66,7 @@ REQUESTS = (
              "The C++ luafcgid2 read this key and never used it."),
     dict(name="BodyMemory", field="body_memory", kind="bytes", default=262144, minimum=0, maximum=1 << 30,
          unit="bytes", doc="A larger request body goes to a temporary file."),
-    dict(name="TempDir", field="temp_dir", kind="path", default="", example="/var/tmp",
+    dict(name="TempDir", field="temp_dir", kind="path", default="", example="/var/tmp",  # nosec B108  # files without a name
          doc="Directory for such files; empty: the system's."),
     dict(name="MaxParamsSize", field="max_params_size", kind="bytes", default=262144, minimum=4096,
          maximum=1 << 26, unit="bytes",

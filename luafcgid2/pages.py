@@ -54,7 +54,7 @@ def _page(title: str, message: str, traceback: str) -> str:
     details: List[str] = []
     place = _PLACE.search(message)
     lines = _source(place.group(1), int(place.group(2))) if place else None
-    if lines:
+    if place and lines:
         details.append("<h2>%s</h2><pre>%s</pre>" % (html.escape(place.group(1)), lines))
     if traceback:
         details.append("<h2>Traceback</h2><pre>%s</pre>" % html.escape(traceback.strip()))

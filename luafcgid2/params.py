@@ -7,7 +7,7 @@ may write any bytes into a header's value, and of a repeated name the last one w
 from __future__ import annotations
 
 import struct
-from typing import Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from .errors import ProtocolError
 
@@ -33,7 +33,7 @@ def _bytes(value: Text) -> bytes:
 def encode(pairs: Union[Mapping[Text, Text], Iterable[Tuple[Text, Text]]]) -> bytes:
     """Pairs as the content of a PARAMS stream; lengths over 127 take four bytes."""
     items = pairs.items() if isinstance(pairs, Mapping) else pairs
-    parts = []
+    parts: List[bytes] = []
     for name, value in items:
         name, value = _bytes(name), _bytes(value)
         parts += (_length(len(name)), _length(len(value)), name, value)

@@ -12,7 +12,7 @@ import grp
 import logging
 import os
 import pwd
-from typing import Iterator, NamedTuple, Optional
+from typing import Iterator, List, NamedTuple, Optional
 
 from .errors import ConfigError
 
@@ -62,7 +62,7 @@ def resolve(user: str, group: str) -> Optional[Identity]:
     return Identity(uid, group_id(group) if group else login_group, name)
 
 
-def _groups(identity: Identity) -> list:
+def _groups(identity: Identity) -> List[int]:
     return os.getgrouplist(identity.name, identity.gid) if identity.name else [identity.gid]
 
 

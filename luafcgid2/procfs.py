@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import Dict, Optional, Union
+from typing import Dict, List, Optional, Union
 from collections.abc import Iterator
 
 PAGE_KB = resource.getpagesize() // 1024
@@ -124,6 +124,6 @@ def _fields(path: str, kilo: int = 1) -> Dict[str, int]:
     return {pair[0]: int(pair[1]) // kilo for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
 
-def _statm(pid: Pid) -> list:
+def _statm(pid: Pid) -> List[int]:
     with open("%s/%s/statm" % (PROC, pid), "rb") as file:
         return [int(word) for word in file.read().split()]

@@ -59,7 +59,7 @@ class ConfigReader:
         self.close()
         if not self._data:
             return Reading(None, "the process that reads the configuration has died")
-        return Reading(*pickle.loads(self._data))
+        return Reading(*pickle.loads(self._data))  # nosec B301  # from our own child, by a pipe that nobody else has
 
     def close(self) -> None:
         """Let go of the pipe; the child ends by itself."""

@@ -45,7 +45,7 @@ def _errors(request_id: int, stderr: bytes) -> bytes:
 def frame(request_id: int, answer: Answer) -> List[Buffer]:
     """`answer` as buffers: one for a small answer; views, not copies, of a large one."""
     ending = CLOSING_1 if request_id == 1 else closing(request_id)
-    if answer.__class__ is bytes:
+    if isinstance(answer, bytes):
         size = len(answer)
         if size <= MAX_CONTENT:
             return [b"".join((_pack(1, STDOUT, request_id, size, 0), answer, ending))]

@@ -74,7 +74,7 @@ class Engine:
     @property
     def library(self) -> str:
         """The shared library that holds Lua itself; interrupt.py calls into it."""
-        return self._module.__file__
+        return str(self._module.__file__)
 
     def new_runtime(self, bounded: bool = False) -> Any:
         """A fresh Lua runtime: bytes in, bytes out, no way into Python.  `bounded`: its memory is counted, and can be
@@ -101,7 +101,8 @@ class Engine:
             result = self._compiler(source, chunkname, strip)
         if isinstance(result, tuple):
             raise ScriptError(text(result[1]))
-        return result
+        code: bytes = result
+        return code
 
     def prelude(self) -> Tuple[Tuple[bytes, bytes], ...]:
         """(module name, bytecode) of every file in lua/, compiled once per engine."""

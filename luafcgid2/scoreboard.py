@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from typing import Any, Iterator, List, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Tuple
 
 WORD = 8                        # bytes of one cell
 MAGIC = 0x3262643264696766      # a reader from outside knows by it what it has opened
@@ -76,12 +76,15 @@ class Line:
         # Only for what __init_subclass__ did not make; type checkers learn from it that there are more.
         raise AttributeError(name)
 
+    if TYPE_CHECKING:
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     def clear(self) -> None:
         """Set every cell to 0; for the owner, or for the master once the owner is dead."""
         for offset in range(len(self.FIELDS)):
             self.cells[self.base + offset] = 0
 
-    def values(self) -> dict:
+    def values(self) -> Dict[str, int]:
         """All cells as they are now, by name."""
         return dict(zip(self.FIELDS, self.cells[self.base:self.base + len(self.FIELDS)]))
 

@@ -133,7 +133,7 @@ def _open(path: bytes) -> Iterator[Tuple[BinaryIO, os.stat_result]]:
 
 
 def _file_error(path: bytes, error: OSError) -> Exception:
-    kind = _KINDS.get(error.errno, ScriptError)
+    kind = _KINDS.get(error.errno or 0, ScriptError)
     return kind("script %s: %s" % (text(path), error.strerror))
 
 
@@ -182,7 +182,7 @@ class Version:
         with self._lock:
             names = [text(path) for path in (self.script.path, *self._files)]
 
-        def full(found: re.Match) -> str:
+        def full(found: re.Match[str]) -> str:
             return next((name for name in names if name.endswith(found[1])), "..." + found[1]) + ":"
         return type(error)(_CUT_NAME.sub(full, str(error)), _CUT_NAME.sub(full, error.traceback))
 

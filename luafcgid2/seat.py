@@ -32,7 +32,8 @@ class Seat:
     def __init__(self, number: int, line: Optional[Any] = None) -> None:
         self.number, self._line, self.script = number, line, b""
         # Around the line's properties: this is written twice a request.
-        self._cells, self._base = (line.cells, line.base) if line else ([0] * 8, 0)
+        self._cells: Any = line.cells if line else [0] * 8
+        self._base: int = line.base if line else 0
         self.serial = self.requests = self.errors = self.bytes_in = self.bytes_out = self.accepted = 0
         self.busy = self.started = 0.0
         self.serving = self.polling = False

@@ -146,7 +146,8 @@ def _host_and_port(http: str) -> Tuple[str, int]:
 
 def _url(door: socket.socket) -> str:
     host, port = door.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    # B104: it is the other way round.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # nosec B104
     return "http://%s:%d/" % ("[%s]" % host if ":" in host else host, port)
 
 

@@ -74,7 +74,8 @@ def percentile(counts: Sequence[int], share: float) -> float:
     return 0.0
 
 
-def _php(header: Any, config: Any, workers: List[Dict], processes: List[Dict], clock: _Clock) -> Dict[str, Any]:
+def _php(header: Any, config: Any, workers: List[Dict[str, Any]], processes: List[Dict[str, Any]],
+         clock: _Clock) -> Dict[str, Any]:
     """The keys of php-fpm, in its order, and "max children", which its users ask for."""
     serving = [worker for worker in workers if worker["state"] != "Starting"]
     active = sum(worker["busy"] for worker in serving)
@@ -102,7 +103,7 @@ def _php(header: Any, config: Any, workers: List[Dict], processes: List[Dict], c
     }
 
 
-def _ours(header: Any, workers: List[Dict], counts: Sequence[int], clock: _Clock) -> Dict[str, Any]:
+def _ours(header: Any, workers: List[Dict[str, Any]], counts: Sequence[int], clock: _Clock) -> Dict[str, Any]:
     requests = header.past_requests + _sum(workers, "requests")
     busy = header.past_us / 1e6 + _sum(workers, "busy seconds")
     return {
@@ -197,7 +198,7 @@ def _threads(number: int, slot: Any, clock: _Clock) -> Iterable[Dict[str, Any]]:
         }
 
 
-def _scripts(slots: List[Any], processes: List[Dict]) -> List[Dict[str, Any]]:
+def _scripts(slots: List[Any], processes: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
     """One entry for each script that a present worker reports, the one that took most time first."""
     found: Dict[bytes, Dict[str, Any]] = {}
     for line in (line for slot in slots for line in slot.scripts if line.path):
@@ -234,7 +235,7 @@ def _quarantine(lines: Iterable[Any], clock: _Clock) -> List[Dict[str, Any]]:
 
 
 def _latencies(header: Any, slots: List[Any]) -> List[int]:
-    total = header.past_latencies
+    total: List[int] = header.past_latencies
     for slot in slots:
         for index, count in enumerate(slot.latencies):
             total[index] += count

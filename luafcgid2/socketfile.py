@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import socket
 import stat
@@ -33,7 +34,7 @@ def identify(path: str) -> Optional[Tuple[int, int]]:
     return status.st_dev, status.st_ino
 
 
-def bind(path: str, mode: int, uid: int, gid: int, backlog: int, logger: object) -> socket.socket:
+def bind(path: str, mode: int, uid: int, gid: int, backlog: int, logger: logging.Logger) -> socket.socket:
     """A socket that listens at `path`, with mode, owner and group from the first moment.
 
     uid, gid: -1 = as the process is.  backlog: connections that the kernel keeps waiting.  ListenError: the
@@ -65,7 +66,7 @@ def bind(path: str, mode: int, uid: int, gid: int, backlog: int, logger: object)
 
 
 @contextlib.contextmanager
-def alone_in(directory: str, logger: object) -> Iterator[None]:
+def alone_in(directory: str, logger: logging.Logger) -> Iterator[None]:
     """Keep two servers from taking each other's new socket for a stale one; needs no file of its own."""
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -87,7 +88,7 @@ def alone_in(directory: str, logger: object) -> Iterator[None]:
         os.close(fd)
 
 
-def clear_the_way(path: str, logger: object) -> None:
+def clear_the_way(path: str, logger: logging.Logger) -> None:
     """Remove a socket file that nobody listens on; ListenError for anything else at `path`."""
     deadline = time.monotonic() + ORPHAN_SECONDS
     while True:
@@ -126,7 +127,8 @@ def _listening_pid(path: str) -> Optional[int]:
         if not hasattr(socket, "SO_PEERCRED"):
             return 0
         data = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return struct.unpack("3i", data)[0]
+        pid: int = struct.unpack("3i", data)[0]
+        return pid
 
 
 def _alive(pid: int) -> bool:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 import time
 from typing import Optional
 
@@ -25,6 +26,9 @@ DATAGRAM = 8192
 
 class SyslogHandler(logging.Handler):
     """See the module's contract.  `problem` is "" or why the last event could not be sent."""
+
+    lock: threading.RLock
+    formatter: LineFormatter
 
     def __init__(self, path: str, facility: str, formatter: LineFormatter) -> None:
         super().__init__()

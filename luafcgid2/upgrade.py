@@ -88,7 +88,8 @@ class Upgrade:
             self._said[errors_fd] = b""
         try:
             environment = dict(os.environ, **inheritance.to_environment(), **more, **{ready.VARIABLE: str(ready_write)})
-            process = subprocess.Popen([sys.executable, "-m", "luafcgid2", *arguments], env=environment,
+            # B603: ourselves, with the words that we were started with.
+            process = subprocess.Popen([sys.executable, "-m", "luafcgid2", *arguments], env=environment,  # nosec B603
                                        stdin=subprocess.DEVNULL, stderr=errors,
                                        pass_fds=[ready_write, *inheritance.descriptors])
         except OSError:

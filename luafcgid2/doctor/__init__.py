@@ -46,7 +46,7 @@ class Site(NamedTuple):
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
-def search(pattern: str, text: str, ignore_case: bool = False) -> Optional[re.Match]:
+def search(pattern: str, text: str, ignore_case: bool = False) -> Optional[re.Match[str]]:
     """re.search with a web server's regular expression; None, too, for one that Python cannot read."""
     try:
         # PCRE writes the name of a group without the P.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import Site, search
 
@@ -22,7 +22,8 @@ PARAMS = {"SCRIPT_FILENAME": "$document_root$fastcgi_script_name", "SCRIPT_NAME"
 _CONDITION = re.compile(r'^\s*(?:else )?\$(\w+\["[^"]*"\]) (==|!=|=~|!~|=\^|=\$) "(.*)" \{$')
 _SETTING = re.compile(r"^\s*([\w.-]+)\s+= (.*)$")
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(-?\d+)|(=>|[(),])|#.*')
-_TESTS = {"==": lambda a, b: a == b, "!=": lambda a, b: a != b, "=^": str.startswith, "=$": str.endswith,
+_TESTS: Dict[str, Callable[[str, str], bool]] = {
+    "==": lambda a, b: a == b, "!=": lambda a, b: a != b, "=^": str.startswith, "=$": str.endswith,
           "=~": lambda a, b: bool(search(b, a)), "!~": lambda a, b: not search(b, a)}
 
 
@@ -41,7 +42,8 @@ def blocks(text: str) -> List[Block]:
     for line in lines:
         condition, setting = _CONDITION.match(line), _SETTING.match(line)
         if condition or line.strip() == "else {":
-            chain = open_blocks[-1].conditions + ((condition.groups() if condition else ("else", "==", "")),)
+            words = (condition[1], condition[2], condition[3]) if condition else ("else", "==", "")
+            chain = (*open_blocks[-1].conditions, words)
             found.append(Block(chain, {}))
             open_blocks.append(found[-1])
         elif setting:
@@ -121,7 +123,8 @@ class Lighttpd:
         for pattern, hosts in _pairs(settings.get(HANDLERS)):
             yield self._site(settings, names, pattern, hosts)
 
-    def _site(self, settings: Dict[str, Any], names: Tuple[str, ...], pattern: str, hosts: List[Dict]) -> Site:
+    def _site(self, settings: Dict[str, Any], names: Tuple[str, ...], pattern: str,
+              hosts: List[Dict[str, Any]]) -> Site:
         plain = settings.get("ssl.engine") != "enable" and not self._redirects
         return Site("lighttpd", '%s (fastcgi.server "%s")' % (self.file, pattern), names, plain,
                     str(settings.get(ROOT, "")).rstrip("/"), tuple(filter(None, map(_address, hosts))), PARAMS,
@@ -146,7 +149,7 @@ class Lighttpd:
             self.file, path)
 
 
-def _pairs(handlers: Any) -> Iterator[Tuple[str, List[Dict]]]:
+def _pairs(handlers: Any) -> Iterator[Tuple[str, List[Dict[str, Any]]]]:
     """(extension or prefix, its hosts); lighttpd takes a list or a table of hosts."""
     for pattern, hosts in (handlers.items() if isinstance(handlers, dict) else ()):
         members = hosts.values() if isinstance(hosts, dict) else hosts if isinstance(hosts, list) else ()

@@ -25,7 +25,7 @@ class Level(NamedTuple):
 
     root: str = PREFIX + "/html"
     params: Tuple[Tuple[str, str], ...] = ()
-    index: Tuple[str, ...] = ("index.html",)
+    indexes: Tuple[str, ...] = ("index.html",)
     split: str = ""
     header_room: int = BUFFER
 
@@ -78,7 +78,7 @@ def _descend(level: Level, block: Tree) -> Level:
         if name in ("root", "alias") and words:
             level = level._replace(root=os.path.join(PREFIX, words[0]).rstrip("/") or "/")
         elif name == "index":
-            level = level._replace(index=tuple(words))
+            level = level._replace(indexes=tuple(words))
         elif name == "fastcgi_split_path_info" and words:
             level = level._replace(split=words[0])
         elif name == "fastcgi_buffer_size" and words:
@@ -185,7 +185,7 @@ def _file_site(block: ServerBlock, location: Location) -> Site:
 
 
 def _index(location: Location, path: str) -> str:
-    for name in location.level.index:
+    for name in location.level.indexes:
         if os.path.isfile(location.level.root + path + name):
             return path + name
     return path

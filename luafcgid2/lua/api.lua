@@ -23,7 +23,7 @@ end
 -- `n` bytes, or all that is left; "" at the end.  A body on disk stays there until it is asked for.
 local function receive(n)
   if n ~= nil then
-    if type(n) ~= "number" or not (n >= 0) then
+    if type(n) ~= "number" or n < 0 or n ~= n then
       error("bad argument #1 to 'Receive' (a number of bytes expected, got " .. tostring(n) .. ")", 2)
     end
     n = n < MANY and floor(n) or nil

@@ -1,6 +1,7 @@
 -- Decodes the PARAMS stream (FastCGI 1.0, section 3.4) into a table.
--- In: a string.  Out: name -> value, or nil where the lengths point past the end; of a repeated name the last
--- one wins, but the lines of a repeated header are joined.  HTTP_PROXY is left out: a client could set it with a header `Proxy:` (httpoxy).
+-- In: a string.  Out: name -> value, or nil where the lengths point past the end; of a repeated name the last one
+-- wins, but the lines of a repeated header are joined.  HTTP_PROXY is left out: a client could set it with a header
+-- `Proxy:` (httpoxy).
 -- What is the same in request after request is not cut out again: see runs.lua.
 
 local import = ...

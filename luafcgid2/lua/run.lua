@@ -1,8 +1,9 @@
 -- One request inside a Lua state, from raw params to the response: the crossing.
 -- In: the PARAMS bytes, the body (or nil when it is on disk), the thread's number, and the SCRIPT_FILENAME and
 -- DOCUMENT_ROOT that Python found by searching.  Out: the response; or (head, body) for a large body; or (head,
--- body, KB) when the heap has grown to so many KB, or (head, body, -KB) when it has not and report_heap is set; (nil, message, traceback); or (nil, false) if the params are broken or
--- say something else; then nothing has run.  Also loads the script and its surroundings.  Only state.py calls it.
+-- body, KB) when the heap has grown to so many KB, or (head, body, -KB) when it has not and report_heap is set; (nil,
+-- message, traceback); or (nil, false) if the params are broken or say something else; then nothing has run.  Also
+-- loads the script and its surroundings.  Only state.py calls it.
 
 local import, host = ...
 local params, cookies, response = import("params"), import("cookies"), import("response")

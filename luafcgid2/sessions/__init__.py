@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from ..errors import ConfigError
 from .shared_store import SharedStore
@@ -60,8 +60,8 @@ class Change:
     __slots__ = ("deletes", "handle", "expected", "key", "identity", "expires", "header", "clears", "sets")
 
     def __init__(self) -> None:
-        self.deletes: List[object] = []
-        self.handle: object = None
+        self.deletes: List[Any] = []
+        self.handle: Any = None
         self.expected = b""
         self.key: Optional[bytes] = None
         self.identity = b""
@@ -120,4 +120,5 @@ def open_store(url: str, logger: logging.Logger) -> Store:
         raise ConfigError("SessionStore %r is not understood: it must begin with %s" % (
             scheme + separator + "..." * bool(rest), " or ".join(name + "://" for name in STORES)))
     module, name = STORES[scheme]
-    return getattr(importlib.import_module(module, __name__), name)(rest, logger)
+    store: Store = getattr(importlib.import_module(module, __name__), name)(rest, logger)
+    return store

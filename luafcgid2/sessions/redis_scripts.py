@@ -25,7 +25,7 @@ class Script:
 
     def __init__(self, text: bytes) -> None:
         self.text = text
-        self.sha = hashlib.sha1(text).hexdigest().encode()
+        self.sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
 
 
 # Nothing is written before all that can be refused was looked at: Redis does not roll back.  What a lost

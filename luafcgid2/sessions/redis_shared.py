@@ -52,7 +52,7 @@ class RedisShared(SharedStore):
         return unpacked(found)  # type: ignore[return-value]
 
     def delete(self, key: bytes) -> bool:
-        return self._server.call(b"DEL", self._prefix + key, again=False) == 1
+        return bool(self._server.call(b"DEL", self._prefix + key, again=False) == 1)
 
     def keys(self, prefix: bytes, limit: int) -> List[bytes]:
         # SCAN may give a name more than once.

@@ -225,7 +225,8 @@ class SessionCalls:
             status, handle = self._service.store.commit(change)
             self._deletes = []
             if status != STORED:
-                return self._overtaken(status)
+                self._overtaken(session, status)
+                return None
             if session is not None:
                 session.written(handle)
         if session is not None:
@@ -233,10 +234,10 @@ class SessionCalls:
             return self._service.cookie.line(session.key, session.expires)
         return self._service.cookie.deletion() if self._forget else None
 
-    def _overtaken(self, status: str) -> None:
+    def _overtaken(self, session: Optional[StagedSession], status: str) -> None:
         """Another request deleted the session or changed its key; the cookie is its business too."""
         self._service.logger.info("session %s...: another request %s it meanwhile",
-                                  self._session.key[:4].decode(),
+                                  session.key[:4].decode() if session else "",
                                   "deleted" if status == GONE else "regenerated")
         self._session, self._forget = None, False
 

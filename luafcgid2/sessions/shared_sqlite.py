@@ -13,13 +13,13 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from typing import Any, Callable, Iterable, List, Optional, Set, Tuple
+from typing import Any, Callable, Iterable, List, Optional, Protocol, Set, Tuple, TypeVar
 
 from . import statements
 from .shared_store import NUMBER_BYTES, Number, SharedStore, Value, size_of, total
 
 Connection = sqlite3.Connection
-Run = Callable[..., Any]
+Result = TypeVar("Result")
 
 # Which of two entries was used last is known to so many seconds.
 COARSE = 300
@@ -28,11 +28,18 @@ MAX_TOUCHED = 4096
 # Of max_bytes, this part is freed beyond what is needed, so that not every write has to make room.
 SLACK = 16
 SIZE = "length(key) + CASE typeof(value) WHEN 'blob' THEN length(value) ELSE %d END" % NUMBER_BYTES
+# B608: what is put together are constants of this module; values go by placeholders.
 # The value is read where it is a number; None stands for bytes.
 LOOK = ("SELECT id, %s, expires, used, CASE typeof(value) WHEN 'blob' THEN NULL ELSE value END"
-        " FROM shared WHERE key = ?" % SIZE)
-OVER = "SELECT id, %s FROM shared WHERE expires < 9e999 AND expires <= ?" % SIZE
-OLDEST = "SELECT id, %s FROM shared WHERE id <> ? ORDER BY used" % SIZE
+        " FROM shared WHERE key = ?" % SIZE)  # nosec B608
+OVER = "SELECT id, %s FROM shared WHERE expires < 9e999 AND expires <= ?" % SIZE  # nosec B608
+OLDEST = "SELECT id, %s FROM shared WHERE id <> ? ORDER BY used" % SIZE  # nosec B608
+
+
+class Run(Protocol):
+    """Returns what work(connection, *arguments) does."""
+
+    def __call__(self, work: Callable[..., Result], *arguments: Any) -> Result: ...
 
 
 class SqliteShared(SharedStore):
@@ -89,7 +96,8 @@ class SqliteShared(SharedStore):
         row = connection.execute(look, (key,)).fetchone()
         if row is None:
             return None
-        value, expires, used = row
+        value: Value = row[0]
+        expires, used = row[1:]
         now = self.clock()
         if expires <= now:
             return None
@@ -119,7 +127,7 @@ class SqliteShared(SharedStore):
         self._put(connection, row, key, value, expires, int(now // COARSE))
         return value
 
-    def _put(self, connection: Connection, row: Optional[Tuple], key: bytes, value: Value, expires: float,
+    def _put(self, connection: Connection, row: Optional[Tuple[Any, ...]], key: bytes, value: Value, expires: float,
              used: int) -> None:
         """Write an entry; `row` is what LOOK gave for its key, so that only what changes is written."""
         if row is None:
@@ -135,7 +143,7 @@ class SqliteShared(SharedStore):
             connection.execute(update, (value, expires, used, number))
         self._grow(connection, size_of(key, value) - size, number)
 
-    def _grow(self, connection: Connection, by: int, number: int) -> None:
+    def _grow(self, connection: Connection, by: int, number: Optional[int]) -> None:
         """Account for `by` bytes more; if they are too many, other entries than `number` go."""
         if not by:
             return
@@ -145,7 +153,7 @@ class SqliteShared(SharedStore):
             if excess > 0:
                 self._make_room(connection, excess + self._max_bytes // SLACK, number)
 
-    def _make_room(self, connection: Connection, wanted: int, number: int) -> None:
+    def _make_room(self, connection: Connection, wanted: int, number: Optional[int]) -> None:
         self._stamp(connection)
         # An entry just written may be over already if the machine is very slow; it is no loss.
         wanted -= _remove(connection, connection.execute(OVER, (self.clock(),)), wanted)[1]
@@ -157,7 +165,7 @@ class SqliteShared(SharedStore):
         if row is None:
             return False
         _remove(connection, [row[:2]], row[1])
-        return row[2] > self.clock()
+        return bool(row[2] > self.clock())
 
     def _stamp(self, connection: Connection) -> None:
         """Write down which entries were read."""
@@ -194,7 +202,9 @@ def _keys(connection: Connection, prefix: bytes, limit: int, now: float) -> List
     if stem:
         where += " AND key < ?"
         values.append(stem[:-1] + bytes([stem[-1] + 1]))
-    found = connection.execute("SELECT key FROM shared WHERE %s LIMIT ?" % where, (*values, limit or -1))
+    # B608: `where` is one of two texts.
+    select = "SELECT key FROM shared WHERE %s LIMIT ?" % where  # nosec B608
+    found = connection.execute(select, (*values, limit or -1))
     return [key for key, in found]
 
 
@@ -203,5 +213,6 @@ def _expires(connection: Connection, key: bytes) -> Optional[float]:
     return None if row is None else row[0]
 
 
-def _first_over(connection: Connection, now: float) -> Optional[Tuple]:
-    return connection.execute(OVER + " LIMIT 1", (now,)).fetchone()
+def _first_over(connection: Connection, now: float) -> Optional[Tuple[int, int]]:
+    row: Optional[Tuple[int, int]] = connection.execute(OVER + " LIMIT 1", (now,)).fetchone()
+    return row

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import logging
 import os
 import sqlite3
@@ -53,27 +52,27 @@ class SqliteStore(Store):
         self._sweeping = False
 
     def check(self) -> None:
-        self._run(transaction, statements.next_turn)
+        self._write(statements.next_turn)
 
     def load(self, key: bytes, now: int) -> Optional[Loaded]:
         return self._run(statements.load, key, now)
 
     def commit(self, change: Change) -> Tuple[str, object]:
-        return self._run(transaction, statements.apply, change)
+        return self._write(statements.apply, change)
 
     def sweep(self, now: int, limit: int, every: int) -> int:
         # Reading first: while nothing has expired, nothing is written.
         if not self._run(statements.any_expired, now):
             self._sweeping = False
             return 0
-        removed = self._run(transaction, statements.sweep, now, limit, every, self._sweeping)
+        removed = self._write(statements.sweep, now, limit, every, self._sweeping)
         self._sweeping = removed == limit
         if removed:
             self._run(statements.shrink)
         return removed
 
     def shared(self, max_bytes: int) -> SqliteShared:
-        return SqliteShared(self._run, functools.partial(self._run, transaction), max_bytes)
+        return SqliteShared(self._run, self._write, max_bytes)
 
     def close(self) -> None:
         own = os.getpid()
@@ -95,9 +94,13 @@ class SqliteStore(Store):
                 self._drop(known)
             raise SessionError("session store %s: %s" % (self.path, error)) from error
 
+    def _write(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        found: Result = self._run(transaction, work, *arguments)
+        return found
+
     def _connection(self) -> _Connection:
         """This thread's connection; a new one after a fork, or when the file was removed or replaced."""
-        known = getattr(self._local, "known", None)
+        known: Optional[_Connection] = getattr(self._local, "known", None)
         if known is not None and known.owner == os.getpid():
             if time.monotonic() < known.seen + LOOK_SECONDS or self._in_place(known):
                 return known

@@ -47,7 +47,8 @@ SPARE_PAGES = 256
 
 def format_of(connection: sqlite3.Connection) -> int:
     """The number of the tables' format; 0 for an empty file."""
-    return connection.execute("PRAGMA user_version").fetchone()[0]
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return found
 
 
 def create(connection: sqlite3.Connection) -> None:
@@ -125,7 +126,8 @@ def any_expired(connection: sqlite3.Connection, now: int) -> bool:
 
 def next_turn(connection: sqlite3.Connection, job: str = "sweep") -> int:
     """When the next turn is due, in seconds since 1970."""
-    return connection.execute("SELECT next FROM turns WHERE job = ?", (job,)).fetchone()[0]
+    found: int = connection.execute("SELECT next FROM turns WHERE job = ?", (job,)).fetchone()[0]
+    return found
 
 
 def take_turn(connection: sqlite3.Connection, job: str, now: int, every: int, again: bool) -> bool:
