@@ -9,14 +9,29 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any, Dict, Mapping, Sequence, Tuple
 
 from .complaints import Complaints
+from .errors import ListenError
 
 # Clients remembered; web servers are few.
 MOST_KNOWN = 256
 # Refused connections in one go, before others get their turn.
 BURST = 64
+
+
+def clients(configured: Sequence[str], environ: Mapping[str, str]) -> Sequence[str]:
+    """Those of AllowedClients; without any, those of FCGI_WEB_SERVER_ADDRS, which a web server may set for what it
+    starts (FastCGI 1.0, section 3.2).  ListenError when that holds something else."""
+    if configured:
+        return configured
+    value = environ.get("FCGI_WEB_SERVER_ADDRS", "")
+    found = [item for item in value.split(",") if item.strip()]
+    try:
+        networks(found)
+    except ValueError as error:
+        raise ListenError("FCGI_WEB_SERVER_ADDRS = %r: %s" % (value, error)) from None
+    return found
 
 
 def networks(allowed: Sequence[str]) -> Tuple[Any, ...]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import select
 import socket
 import threading
@@ -34,6 +33,8 @@ ACCEPT_BURST = 16
 MAX_EVENTS = 64
 # Seconds without accepting after the kernel refused a descriptor: without a pause the ready listener would spin.
 ACCEPT_PAUSE = 0.1
+# Connections over MaxConnections that may stay until their first bytes are read.
+NEWCOMERS = 64
 # While draining: connections taken from the queue, and seconds that one of them may take to send its first byte.
 LAST_ACCEPTS = 1024
 LAST_PATIENCE = 1.0
@@ -58,9 +59,6 @@ class Poller:
         self._family, self._type = int(listener.family), int(listener.type)
         self._listener_fd = listener.fileno()
         self._epoll = select.epoll()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        self._epoll.register(self._wake_read, select.EPOLLIN)
         self._ready: Deque[Tuple[int, int]] = deque()
         self._connections: Dict[int, Watched] = {}
         self._waiting = timeouts.waiting
@@ -85,10 +83,6 @@ class Poller:
         if self._handoff and self.accepting:
             self._epoll.unregister(self._handoff_fd)
         self.accepting = False
-
-    def wake(self) -> None:
-        """Make a thread that is blocked in `poll` return."""
-        os.write(self._wake_write, b"x")
 
     def count(self) -> int:
         """How many connections stay open now."""
@@ -119,8 +113,6 @@ class Poller:
             self._serve(connection, flags, seat)
         elif fd == self._listener_fd:
             self._accept(seat, leading)
-        elif fd == self._wake_read:
-            os.read(fd, 4096)
         elif fd == self._handoff_fd:
             self._inherit(seat)
 
@@ -154,6 +146,11 @@ class Poller:
 
     def _after(self, connection: Watched) -> None:
         if connection.open and (connection.partial or not connection.served):
+            if connection.extra and connection.partial:
+                if len(self._connections) > self._max:
+                    self._waiting.discard(connection)
+                    return connection.refuse(self._complaints, self._max)
+                connection.extra = False
             self._timeouts.wait_for(connection, time.monotonic())
             connection.watch(self._epoll)
         elif connection in self._waiting:
@@ -207,13 +204,15 @@ class Poller:
                 sock.close()
             seat.serving = False
         if connection.open:
-            # Only here, because most do not stay.  An answer under way is not cut off.
-            most = self._max if connection.outbox is None else 2 * self._max
-            if len(self._connections) < most or self._make_room():
+            # Only here, because most do not stay.
+            if len(self._connections) < self._max or self._make_room():
+                self._adopt(connection, seat)
+            elif len(self._connections) < self._max + NEWCOMERS and not connection.partial:
+                # Its request may come any moment, and be one to answer at once; or its answer is under way.
+                connection.extra = True
                 self._adopt(connection, seat)
             else:
-                connection.refuse()
-                self._complaints.say("full", "MaxConnections (%d) reached: a connection was closed" % self._max)
+                connection.refuse(self._complaints, self._max)
 
     def _adopt(self, connection: Watched, seat: Seat) -> None:
         """Watch a connection that stays open after its first read."""

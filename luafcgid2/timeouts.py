@@ -16,6 +16,8 @@ from typing import Any, List, Set
 
 # Less than this in the whole of ReadTimeout is a client that holds a connection, not one that is slow.
 PROGRESS = 1024
+# Seconds in which one over MaxConnections must begin.
+EXTRA_PATIENCE = 1.0
 # Seconds between two looks: there may be a thousand connections to look at.
 CHECK_PAUSE = 0.25
 
@@ -28,6 +30,7 @@ class Timeouts:
         self._logger, self._next_check = logger, 0.0
         self._header, self._read, self._send = header or inf, read or inf, send or inf
         self._reasons = {"header": "the params of a request were not whole after HeaderTimeout (%g s)" % header,
+                         "extra": "MaxConnections is reached, and no request came within %g s" % EXTRA_PATIENCE,
                          "silent": "nothing came for ReadTimeout (%g s)" % read,
                          "middle": "nothing came for ReadTimeout (%g s) in the middle of a request" % read,
                          "trickle": "fewer than %d bytes came in ReadTimeout (%g s)" % (PROGRESS, read),
@@ -58,9 +61,10 @@ class Timeouts:
         taken = connection.taken
         if not connection.mark <= taken < connection.mark + PROGRESS:
             connection.mark, connection.moved = taken, now
-        due, head_due = connection.moved + self._read, connection.find_head_since(now) + self._header
+        header = min(self._header, EXTRA_PATIENCE) if connection.extra else self._header
+        due, head_due = connection.moved + self._read, connection.find_head_since(now) + header
         if head_due < due:
-            connection.deadline, reason = head_due, "header"
+            connection.deadline, reason = head_due, "extra" if connection.extra else "header"
         else:
             connection.deadline = due
             reason = "trickle" if taken > connection.mark else "middle" if connection.partial else "silent"

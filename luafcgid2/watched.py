@@ -12,6 +12,7 @@ import threading
 from math import inf
 from typing import Dict
 
+from .complaints import Complaints
 from .fcgi import Connection, Server
 from .handoff import Handoff
 from .records import KEEP_CONN, OVERLOADED, end
@@ -25,7 +26,8 @@ READING = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 class Watched(Connection):
     """A connection that may be handed from thread to thread.  `table` holds those that epoll watches."""
 
-    pending = gone = False
+    # extra: it is one over MaxConnections.
+    pending = gone = extra = False
     since = 0.0
     # What timeouts.py keeps: until when it may wait and why it is closed then; how far it had come when it last
     # moved on, and when that was; since when bytes have been there that are no request yet.
@@ -94,8 +96,9 @@ class Watched(Connection):
                 self._table.pop(self._sock.fileno(), None)
             super().close()
 
-    def refuse(self) -> None:
+    def refuse(self, complaints: Complaints, most: int) -> None:
         """There is no room for it: its requests end with FCGI_OVERLOADED, which lighttpd understands."""
+        complaints.say("full", "MaxConnections (%d) reached: a connection was closed" % most)
         with contextlib.suppress(OSError):
             for request_id in self._requests:
                 send_now(self._sock, [end(request_id, 0, OVERLOADED)])

@@ -7,12 +7,13 @@ starts nothing.
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import socket
 import sys
 from typing import Any, Callable, Dict, Optional
 
-from .allowed import Allowed
+from .allowed import Allowed, clients
 from .complaints import Complaints
 from .fcgi import Limits, Server
 from .handoff import Handoff
@@ -132,10 +133,10 @@ def make_server(config: Any, respond: Callable[..., Answer], logger: logging.Log
 
 def make_poller(config: Any, listener: socket.socket, server: Server, logger: logging.Logger,
                 handoff: Optional[Handoff] = None) -> Poller:
-    """The connections of this worker."""
+    """The connections of this worker.  Raises ListenError."""
     complaints = Complaints(logger)
     timeouts = Timeouts(config.header_timeout, config.read_timeout, config.send_timeout, logger)
-    allowed = config.allowed_clients
+    allowed = clients(config.allowed_clients, os.environ)
     if not allowed or listener.family not in (socket.AF_INET, socket.AF_INET6):
         return Poller(listener, server, config.max_connections, timeouts, complaints, handoff)
     accept = Allowed(listener, allowed, complaints).accept

@@ -430,7 +430,7 @@ def test_a_silent_connection_is_closed_after_read_timeout():
         assert silent.read_record() is None
         assert slow.read_record() is None
         assert kept.request(worker.params("hello.lua")).body == b"hello", "between requests there is no limit"
-        assert "ReadTimeout (1 s)" in worker.log_text()
+        wait_until(lambda: "ReadTimeout (1 s)" in worker.log_text(), "the worker says so")
 
 
 def test_without_read_timeout_a_slow_connection_stays():

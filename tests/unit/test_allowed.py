@@ -8,8 +8,9 @@ import socket
 import pytest
 from test_conformance import Lines
 
-from luafcgid2.allowed import BURST, Allowed
+from luafcgid2.allowed import BURST, Allowed, clients
 from luafcgid2.complaints import Complaints
+from luafcgid2.errors import ListenError
 
 
 @pytest.fixture
@@ -67,6 +68,15 @@ def test_an_ipv4_client_of_an_ipv6_listener_is_known_by_its_ipv4_address(door):
     with connect():
         with socket.socket(fileno=listener.accept()[0]) as found:
             assert found.getpeername()[0] == "::ffff:127.0.0.1"
+
+
+def test_a_web_server_that_starts_us_may_say_who_it_is():
+    environ = {"FCGI_WEB_SERVER_ADDRS": "127.0.0.1,192.0.2.7"}
+    assert clients((), environ) == ["127.0.0.1", "192.0.2.7"]
+    assert clients(("::1",), environ) == ("::1",)
+    assert not clients((), {}) and not clients((), {"FCGI_WEB_SERVER_ADDRS": ""})
+    with pytest.raises(ListenError, match="FCGI_WEB_SERVER_ADDRS = 'nobody'"):
+        clients((), {"FCGI_WEB_SERVER_ADDRS": "nobody"})
 
 
 def test_complaints_are_counted_while_they_are_not_logged(monkeypatch):

@@ -1,0 +1,143 @@
+"""What good requests cost beside a thousand connections that only hold on.  `make bench-idle` calls it.
+
+In: options, see --help.  Out: a table on standard output: the latency of requests over FastCGI, one at a time, without
+and with the crowd, in alternating rounds.  Half of the crowd sends nothing, half a byte of a request every few
+seconds; a process of its own plays it.  Everything runs on a unix socket in a temporary folder and is stopped at the
+end.  Exit code 0, 1 if --check fails, 2 if something is not installed.
+"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Dict, Iterator, List, Sequence
+
+import servers
+
+sys.path.insert(1, os.path.dirname(servers.HERE))
+from luafcgid2 import client, records  # noqa: E402
+from luafcgid2.params import encode  # noqa: E402
+
+TRICKLE_SECONDS = 2.0
+HEADLINE = "%-28s %10s %10s %10s %12s"
+LINE = "%-28s %10.0f %10.0f %10.0f %12.0f"
+WITHOUT, WITH = "nobody else", "%d idle and trickling"
+
+
+def play_crowd(path: str, size: int) -> None:
+    """Connect `size` times, say so, and send a byte on every second connection now and then, until stdin ends."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    crowd: List[socket.socket] = []
+    for number in range(size):
+        one = socket.socket(socket.AF_UNIX)
+        one.connect(path)
+        if number % 2:
+            one.send(records.begin(1) + records.header(records.PARAMS, 1, records.MAX_CONTENT))
+        crowd.append(one)
+    print("here", flush=True)
+    os.set_blocking(0, False)
+    while sys.stdin.buffer.read() is None:
+        for one in crowd[1::2]:
+            one.send(b"x")
+            time.sleep(TRICKLE_SECONDS / size * 2)
+
+
+@contextlib.contextmanager
+def crowd(path: str, size: int) -> Iterator[None]:
+    """A crowd of `size` connections at the unix socket `path` while the block runs."""
+    command = [sys.executable, os.path.abspath(__file__), "--play-crowd", path, "--connections", str(size)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            if process.stdout.readline() != b"here\n":
+                raise servers.Missing("the crowd cannot connect: raise `ulimit -n` above %d" % size)
+            yield
+        finally:
+            process.stdin.close()
+
+
+def latencies(path: str, seconds: float, keep: bool) -> List[float]:
+    """Microseconds that requests took, one after the other, on one kept connection or on one each."""
+    script = os.path.join(servers.SCRIPTS, "hello.lua")
+    data = (records.begin(1, records.RESPONDER, records.KEEP_CONN if keep else 0)
+            + records.pack(records.PARAMS, 1, encode({"SCRIPT_FILENAME": script, "DOCUMENT_ROOT": servers.SCRIPTS,
+                                                      "REQUEST_METHOD": "GET", "SCRIPT_NAME": "/hello.lua"}))
+            + records.tail(1))
+    found: List[float] = []
+    end = time.monotonic() + seconds
+    with contextlib.ExitStack() as stack:
+        kept = stack.enter_context(client.Client(path)) if keep else None
+        while time.monotonic() < end:
+            begun = time.perf_counter()
+            with contextlib.nullcontext(kept) if kept else client.Client(path) as one:
+                one.send_raw(data)
+                answer = one.read_response()
+            found.append((time.perf_counter() - begun) * 1e6)
+            if answer.status != 200:
+                raise servers.Missing("luafcgid2 answers %d" % answer.status)
+    return found
+
+
+def measure(options: argparse.Namespace) -> Dict[str, List[float]]:
+    """Latencies by title, of all rounds."""
+    found: Dict[str, List[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, servers.start_ours(folder) as running:
+        deadline = time.monotonic() + servers.READY_SECONDS
+        while True:
+            with contextlib.suppress(OSError):
+                latencies(running.path, 0.5, True)
+                break
+            if time.monotonic() > deadline:
+                raise servers.Missing("luafcgid2 does not start: see %s" % folder)
+            time.sleep(0.05)
+        for _ in range(options.rounds):
+            for title in (WITHOUT, WITH % options.connections):
+                full = crowd(running.path, options.connections) if title != WITHOUT else contextlib.nullcontext()
+                with full:
+                    for keep, word in ((False, ""), (True, ", kept")):
+                        found.setdefault(title + word, []).extend(latencies(running.path, options.seconds, keep))
+    return found
+
+
+def show(found: Dict[str, List[float]]) -> None:
+    """The table."""
+    print(HEADLINE % ("beside", "median us", "p99 us", "p99.9 us", "requests"))
+    for title, values in found.items():
+        cuts = statistics.quantiles(values, n=1000)
+        print(LINE % (title, statistics.median(values), cuts[989], cuts[998], len(values)))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs it; the exit code."""
+    parser = argparse.ArgumentParser(description="The latency of requests beside idle and trickling connections.")
+    parser.add_argument("--connections", type=int, default=1000, metavar="N", help="in the crowd (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of each (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement (%(default)s)")
+    parser.add_argument("--check", type=float, metavar="FACTOR",
+                        help="fail if the crowd multiplies a median by more than this")
+    parser.add_argument("--play-crowd", metavar="PATH", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.play_crowd:
+        play_crowd(options.play_crowd, options.connections)
+        return 0
+    try:
+        found = measure(options)
+    except servers.Missing as error:
+        print("bench-idle: %s" % error, file=sys.stderr)
+        return 2
+    show(found)
+    medians = [statistics.median(values) for values in found.values()]
+    worst = max(medians[2] / medians[0], medians[3] / medians[1])
+    print("the crowd multiplies the median by %.2f" % worst)
+    return int(bool(options.check) and worst > options.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
