@@ -10,11 +10,13 @@ connection, and removes no socket file but its own or one that nobody listens on
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
 import socket
 import stat
+import time
 from typing import Any, NamedTuple, Optional, Tuple
 
 from . import privileges, socketfile
@@ -227,12 +229,25 @@ def _open_tcp(address: Address, config: Any) -> Listener:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted sockets inherit it: no setsockopt per connection.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.bind(where)
+        _bind(sock, where)
         sock.listen(config.listen_backlog)
     except OSError as error:
         sock.close()
         raise ListenError(f"{address}: {error.strerror or error}") from error
     return Listener(sock, _name(sock))
+
+
+def _bind(sock: socket.socket, where: tuple) -> None:
+    """Bind; a port in use may be that of workers that have yet to notice that their master was killed."""
+    deadline = time.monotonic() + socketfile.ORPHAN_SECONDS
+    while True:
+        try:
+            sock.bind(where)
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+        time.sleep(socketfile.STEP_SECONDS)
 
 
 # --- unix sockets

@@ -324,6 +324,29 @@ class TestMasters:
                     wait_until(lambda: not any(map(is_alive, workers)), "the old workers leave")
                     assert get(second, "fine.lua").body == b"fine"
 
+    @pytest.mark.parametrize("kind", ["unix", "tcp"])
+    def test_a_start_waits_a_moment_for_workers_that_have_not_noticed_yet(self, site, kind):
+        port = free_port()
+        first = Master(site, Workers=1, **{} if kind == "unix" else {"Listen": "127.0.0.1:%d" % port})
+        second = Master(site, "second", **{name: first.settings[name] for name in ("Listen", "PidFile")})
+        first.address = second.address = first.address if kind == "unix" else ("127.0.0.1", port)
+        first.expect_errors("the master is gone|is stopped by a signal")
+        with first:
+            [worker] = serving(first)
+            os.kill(worker, signal.SIGSTOP)
+            os.kill(first.pid, signal.SIGKILL)
+            first._process.wait()
+
+            def go_on():
+                wait_until(lambda: probe(first.pid_file).state == "running", "the second master begins")
+                os.kill(worker, signal.SIGCONT)
+            thread = threading.Thread(target=go_on)
+            thread.start()
+            with second:
+                thread.join()
+                assert get(second, "fine.lua").body == b"fine"
+                wait_until(lambda: not is_alive(worker), "the old worker leaves")
+
     def test_a_pid_file_that_names_a_stranger_is_taken_over_and_the_stranger_left_alone(self, site, start):
         with subprocess.Popen(["sleep", "600"]) as stranger:
             try:
