@@ -41,8 +41,8 @@ class Tenant:
     def __init__(self, folder, account, ctl):
         self.folder, self.account = folder, pwd.getpwnam(account)
         self.places = {"/srv/": folder + "/srv/", "/run/luafcgid2": folder + "/run/luafcgid2",
-                       "/var/log/": folder + "/log/", "/var/lib/": folder + "/lib/", "/etc/luafcgid2/": folder + "/etc/",
-                       "alice": account}
+                       "/var/log/": folder + "/log/", "/var/lib/": folder + "/lib/",
+                       "/etc/luafcgid2/": folder + "/etc/", "alice": account}
         self.www = "%s/srv/%s/www" % (folder, account)
         self.socket = "%s/run/luafcgid2/%s.sock" % (folder, account)
         self.config = self.write("config.lua", "%s/etc/%s.lua" % (folder, account))
