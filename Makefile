@@ -216,7 +216,7 @@ install: python
 	ln -sf '$(HOME_DIR)/bin/luafcgid2ctl' '$(DESTDIR)$(PREFIX)/bin/luafcgid2ctl'
 	install -d '$(DESTDIR)$(SHARE_DIR)' '$(DESTDIR)$(LOCALSTATEDIR)/lib/luafcgid2' \
 		'$(DESTDIR)$(LOCALSTATEDIR)/log/luafcgid2'
-	cp -R examples etc/nginx etc/lighttpd etc/several-machines etc/config.lua '$(DESTDIR)$(SHARE_DIR)/'
+	cp -R examples etc/nginx etc/lighttpd etc/several-machines etc/tenants etc/config.lua '$(DESTDIR)$(SHARE_DIR)/'
 	set -e; for pair in $(KEPT_FILES); do to="$(DESTDIR)$(SYSCONFDIR)/$${pair#*:}"; \
 		test -e "$$to" || install -D -m 644 "etc/$${pair%%:*}" "$$to"; done
 	set -e; for pair in $(SYSTEMD_FILES); do to="$(DESTDIR)$${pair#*:}"; \

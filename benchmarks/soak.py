@@ -102,8 +102,9 @@ class Server:
 
     def sizes(self) -> Dict[str, Size]:
         """Of the master and each worker, the oldest first."""
+        workers = zip(("never", "often"), self.serving_by_age())
         return {"master": Size.of(self.process.pid),
-                **{"worker, %s killed" % how: Size.of(pid) for how, pid in zip(("never", "often"), self.serving_by_age())}}
+                **{"worker, %s killed" % how: Size.of(pid) for how, pid in workers}}
 
     def serving_by_age(self) -> List[int]:
         return sorted(self.serving(), key=lambda pid: os.stat("/proc/%d" % pid).st_mtime_ns)

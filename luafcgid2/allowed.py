@@ -50,7 +50,8 @@ class Allowed:
         """As socket._accept: (descriptor, address).  BlockingIOError when nobody is left, ConnectionAbortedError
         after BURST refused ones."""
         for _ in range(BURST):
-            fd, peer = self._listener._accept()
+            # Which types do not know: accept() without its new object.
+            fd, peer = self._listener._accept()  # type: ignore[attr-defined]
             if self._known.get(peer[0]) or self._may(peer[0]):
                 return fd, peer
             os.close(fd)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from typing import Any, List
 
 import click
 
+from . import rerun
 from .errors import ConfigError, ControlError
 from .orders import NOTE, await_outcome
 from .pidfile import PidFile, Probe, probe
@@ -25,7 +25,7 @@ FAILED, NO_RIGHTS, NOT_CONFIGURED, NOT_RUNNING = 1, 4, 6, 7
 KILL_SECONDS = 5.0              # how long the kernel may need after SIGKILL
 SLACK_SECONDS = 5.0             # what a master may need beyond its StopTimeout
 STEP_SECONDS = 0.02
-SERVER = (sys.executable, "-m", "luafcgid2", "run")
+SERVER = (*rerun.module("luafcgid2"), "run")
 
 
 def load(path: str) -> Any:
@@ -125,16 +125,22 @@ def running(config: Any) -> int:
 
 def send(config: Any, number: int) -> int:
     """Signal the master; its pid.  ControlError when none runs or it may not be signalled."""
+    pid = _trusted(config)
+    try:
+        os.kill(pid, number)
+    except OSError as error:
+        raise ControlError(f"pid {pid}: {error.strerror}", NO_RIGHTS) from error
+    return pid
+
+
+def _trusted(config: Any) -> int:
+    """The pid of the master.  ControlError when none runs or the pid file may name a process of somebody else."""
     found = look(config)
     if found.state != "running":
         raise ControlError("luafcgid2 is not running", NOT_RUNNING)
     if not found.trusted:
         raise ControlError(f"{config.pid_file} names pid {found.pid}, a process that its owner could not "
                            "signal: nothing is done", NO_RIGHTS)
-    try:
-        os.kill(found.pid, number)
-    except OSError as error:
-        raise ControlError(f"pid {found.pid}: {error.strerror}", NO_RIGHTS) from error
     return found.pid
 
 
@@ -142,25 +148,31 @@ def trace(config: Any, pid: int, timeout: float) -> str:
     """What the threads of worker `pid` run, or of all workers (0), with Lua tracebacks, as text.  ControlError when
     there is no such worker."""
     from .scoreboard import READY, Scoreboard
-    master = running(config)
+    master = _trusted(config)
     try:
         workers = [(number, slot) for number, slot in Scoreboard.of(master).workers()
                    if slot.state >= READY and pid in (0, slot.pid)]
         if not workers:
             raise ControlError(f"pid {pid} is no worker of this server (master: pid {master})", FAILED)
-        return "\n".join(f"worker {number + 1} (pid {slot.pid}): {_trace(slot, timeout)}" for number, slot in workers)
+        return "\n".join(f"worker {number + 1} (pid {slot.pid}): {_trace(slot, master, timeout)}"
+                         for number, slot in workers)
     except (OSError, LookupError) as error:
         raise ControlError(f"pid {pid or master}: {error}", NO_RIGHTS) from error
 
 
-def _trace(slot: Any, timeout: float) -> str:
-    before, deadline = slot.traced, time.monotonic() + timeout
-    os.kill(slot.pid, signal.SIGUSR2)
+def _trace(slot: Any, master: int, timeout: float) -> str:
+    from .snapshot import shown
+    before, deadline, pid = slot.traced, time.monotonic() + timeout, slot.pid
+    # Workers write the scoreboard: a script that got at its own memory shall neither have root signal a process of
+    # somebody else, nor send control characters to root's terminal.
+    if os.stat(f"/proc/{pid}").st_uid != os.stat(f"/proc/{master}").st_uid:
+        return "it is a process of somebody else: nothing is done"
+    os.kill(pid, signal.SIGUSR2)
     while slot.traced == before:
         if time.monotonic() > deadline:
             return f"it does not answer within {timeout:g} s"
         time.sleep(STEP_SECONDS)
-    return slot.trace.decode("utf-8", "replace").replace("\n", "\n    ") or "nothing runs"
+    return "\n    ".join(shown(line) for line in slot.trace.split(b"\n")) or "nothing runs"
 
 
 def order(config: Any, number: int, timeout: float, done: str, refused: str) -> str:

@@ -19,14 +19,14 @@ import sys
 import time
 from typing import IO, Any, Dict, List, Tuple, cast
 
+from . import rerun
 from .errors import ConfigError, ScriptError
 from .options import Opaque
 from .runtime import Engine, text
 
 TIMEOUT = 30.0
 _EVALUATOR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lua", "config_eval.lua")
-_SPAWNED = ("import sys; sys.path[:0] = [sys.argv[1]]; "
-            "from luafcgid2 import luaconfig; luaconfig._spawned_child()")
+_SPAWNED = "from luafcgid2 import luaconfig; luaconfig._spawned_child()"
 
 
 def run(source: bytes, path: str, timeout: float = TIMEOUT) -> Dict[str, Any]:
@@ -107,8 +107,7 @@ def _fork(source: bytes, path: str, writer: int) -> int:
 
 
 def _spawn(source: bytes, path: str, writer: int) -> int:
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    command: List[str] = [sys.executable, "-c", _SPAWNED, root, path, str(writer)]
+    command = [*rerun.statement(_SPAWNED), path, str(writer)]
     # B603: our own code in our own Python; the file is data to it.
     child = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(writer,))  # nosec B603
     with contextlib.suppress(BrokenPipeError), cast(IO[bytes], child.stdin) as stdin:
@@ -119,10 +118,10 @@ def _spawn(source: bytes, path: str, writer: int) -> int:
 
 
 def _spawned_child() -> None:
-    writer = int(sys.argv[3])
+    writer = int(sys.argv[2])
     # Else a background program that the file starts would hold the pipe open.
     os.set_inheritable(writer, False)
-    _child(sys.stdin.buffer.read(), sys.argv[2], writer)
+    _child(sys.stdin.buffer.read(), sys.argv[1], writer)
 
 
 def _child(source: bytes, path: str, writer: int) -> None:

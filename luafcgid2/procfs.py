@@ -113,13 +113,13 @@ def _cgroup_room(folder: str) -> Optional[int]:
 
 
 def _word(path: str) -> str:
-    with open(path, encoding="ascii") as file:
+    with open(path, encoding="utf-8") as file:
         return file.read().strip()
 
 
 def _fields(path: str, kilo: int = 1) -> Dict[str, int]:
     """Lines `Name:  123 kB` or `name 123`, divided by `kilo`."""
-    with open(path, encoding="ascii", errors="replace") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         pairs = [line.replace(":", " ").split()[:2] for line in file]
     return {pair[0]: int(pair[1]) // kilo for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 

@@ -13,7 +13,8 @@ from typing import Any, Callable, Dict, Optional
 
 from .decisions import Strike
 from .errors import (
-    Error, NoRoom, ParamsTooLarge, ProtocolError, RequestTooLarge, ScriptError, ScriptMemory, ScriptTimeout, Unavailable)
+    Error, NoRoom, ParamsTooLarge, ProtocolError, RequestTooLarge, ScriptError, ScriptMemory, ScriptTimeout,
+    Unavailable)
 from .gate import Gate
 from .pages import render
 from .params import decode, find, guess

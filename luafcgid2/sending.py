@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from typing import Any, List, Optional, Sequence, Union
+from typing import Any, List, Optional, Sequence, Union, cast
 
 Buffer = Union[bytes, memoryview]
 # Linux takes at most 1,024 buffers a call (IOV_MAX).
@@ -132,7 +132,7 @@ class Sending:
 
     def resume(self) -> bool:
         """Send more of what waits; True once all is out and the connection stays."""
-        box = self.outbox
+        box = cast(Outbox, self.outbox)
         try:
             if not box.send(self._sock):
                 return False

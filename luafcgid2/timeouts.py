@@ -75,7 +75,7 @@ class Timeouts:
         if now < self._next_check:
             return []
         self._next_check = now + CHECK_PAUSE
-        reasons: Counter = Counter()
+        reasons: Counter[str] = Counter()
         come = []
         for connection in list(self.waiting):
             if now >= connection.deadline and connection.lock.acquire(False):

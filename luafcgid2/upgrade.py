@@ -12,11 +12,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from . import ready
+from . import ready, rerun
 from .supervision import describe_death
 
 VARIABLE = "LUAFCGID2_UPGRADE"
@@ -89,7 +88,7 @@ class Upgrade:
         try:
             environment = dict(os.environ, **inheritance.to_environment(), **more, **{ready.VARIABLE: str(ready_write)})
             # B603: ourselves, with the words that we were started with.
-            process = subprocess.Popen([sys.executable, "-m", "luafcgid2", *arguments], env=environment,  # nosec B603
+            process = subprocess.Popen([*rerun.module("luafcgid2"), *arguments], env=environment,  # nosec B603
                                        stdin=subprocess.DEVNULL, stderr=errors,
                                        pass_fds=[ready_write, *inheritance.descriptors])
         except OSError:

@@ -10,12 +10,11 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .. import config as configuration
-from .. import listener, pidfile, privileges
+from .. import listener, pidfile, privileges, rerun
 from ..check import check
 from ..errors import ConfigError, ListenError
 from ..listener import Address
@@ -229,7 +228,7 @@ def _try_modules(facts: Facts) -> None:
     wanted = json.dumps([facts.config.lua_version, facts.config.lua_cpath, facts.owner])
     try:
         # B603: a module of ours; what it shall try is data to it.
-        done = subprocess.run([sys.executable, "-m", "luafcgid2.doctor.modules"], input=wanted, text=True,  # nosec B603
+        done = subprocess.run(rerun.module("luafcgid2.doctor.modules"), input=wanted, text=True,  # nosec B603
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=MODULES_SECONDS, check=False)
         facts.modules = json.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError):

@@ -28,7 +28,8 @@ NOBODY_ELSE = "games"
 FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 SCRIPTS = {
     "fine.lua": "function main() Send('fine') end",
-    "sleep.lua": "function main() local pipe = io.open(Env.QUERY_STRING) Send('got ' .. pipe:read('l')) pipe:close() end",
+    "sleep.lua": "function main() local pipe = io.open(Env.QUERY_STRING) "
+                 "Send('got ' .. pipe:read('l')) pipe:close() end",
     "session.lua": "function main() Session.Start() local n = (Session.GetVar('shop', 'n') or 0) + 1 "
                    "Session.SetVar('shop', 'n', n) Send(n) end",
     "shared.lua": "function main() Send(Shared.Incr('n', 1, 0, 3600)) end",
