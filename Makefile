@@ -17,7 +17,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 SYSCONFDIR ?= /etc
 LOCALSTATEDIR ?= /var
-EXTRAS ?= redis,doctor
+EXTRAS ?= redis,doctor,top
 
 DEB_PACKAGES = debhelper dpkg-dev python3 python3-venv
 LINT_PACKAGES = lua-check shellcheck

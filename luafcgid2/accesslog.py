@@ -60,7 +60,10 @@ class AccessLog:
 
     @property
     def problem(self) -> str:
-        return self._file.problem and "AccessLogPath = %r: %s" % (self._file.path, self._file.problem)
+        if not self._file.problem:
+            return ""
+        lost = "; requests are not logged" if self._file.on_stderr else "; the file opened before is still in use"
+        return "AccessLogPath = %r: %s%s" % (self._file.path, self._file.problem.partition(";")[0], lost)
 
     def add(self, params: bytes, status: int, sent_bytes: int, started_wall: float, seconds: float,
             cpu_seconds: float, heap_kb: int) -> None:

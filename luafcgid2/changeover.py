@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from typing import Any, Optional
 
 from .orders import NOTE, RELOAD, Orders
@@ -49,7 +48,7 @@ class Changeover:
         try:
             (self._read_config if kind == RELOAD else self._start_upgrade)()
         except OSError as error:
-            self._refuse(f"a process cannot be started: {error.strerror}")
+            self._refuse(f"a process cannot be started: {error}")
 
     def bury(self, pid: int, status: int) -> None:
         """A child that is no worker is dead, with this wait status."""
@@ -71,8 +70,6 @@ class Changeover:
     def _finish(self, outcome: str = "") -> None:
         """What was asked for is over; outcome: why it changed nothing, or a remark, or ""."""
         if self._orders.current == RELOAD:
-            header = self._server.scoreboard.header
-            header.reloads, header.since_reload = header.reloads + 1, int(time.time())
             self._server.announce("ready")
         self._orders.finish(outcome)
 

@@ -28,7 +28,8 @@ class Child:
     clock (kill_at None: not at all); ready: whether it was ever seen to serve; leaving: whether it was told to go;
     worn: why it must be replaced, "" for no reason; most: the requests after which it is worn, 0 for no limit;
     seen: its count of requests when it was last looked at; late: whether it was killed because it took too long;
-    stopped: since when a signal such as SIGSTOP holds it, None while it runs.
+    killed: whether it was killed for what it runs; stopped: since when a signal such as SIGSTOP holds it, None while
+    it runs.
     """
 
     pid: int
@@ -43,6 +44,7 @@ class Child:
     most: int = 0
     seen: int = 0
     late: bool = False
+    killed: bool = False
     kill_at: Optional[float] = None
     stopped: Optional[float] = None
 

@@ -7,10 +7,11 @@ is told by the lock on its pid file, never by a number that it may hold.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
-from typing import Any, List
+from typing import Any, Dict, List
 
 import click
 
@@ -44,11 +45,21 @@ def find(path: str) -> Any:
         try:
             config = configuration.load(path, lenient=True)
         except ConfigError:
-            config = configuration.defaults()
+            config = configuration.defaults(**_guess_pid_file(path))
         if not config.pid_file or probe(config.pid_file).state != "running":
             raise
         click.echo(f"luafcgid2ctl: {error}\nluafcgid2ctl: going on with the server of {config.pid_file}", err=True)
         return config
+
+
+def _guess_pid_file(path: str) -> Dict[str, str]:
+    """What a file that is no Lua any more seems to say of PidFile."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            found = re.findall(r"""^\s*PidFile\s*=\s*["']([^"'\n]+)["']""", file.read(), re.MULTILINE)
+    except OSError:
+        return {}
+    return {"pid_file": found[-1]} if found else {}
 
 
 def look(config: Any) -> Probe:

@@ -89,12 +89,19 @@ class Guards:
         child = self._server.children.find(decision.slot, decision.pid)
         if child is not None:
             child.worn = child.worn or decision.reason
+            child.slot.hung = len(child.slot.running)
 
     def _kill(self, decision: Kill) -> None:
         child = self._server.children.find(decision.slot, decision.pid)
         if child is not None:
             self._logger.error("%s is killed: %s", child.name, decision.reason)
-            child.slot.hung = 1
+            header = self._server.scoreboard.header
+            header.killed += 1
+            # What runs now is neither answered nor counted by anybody else.
+            lost = len(child.slot.running)
+            for name in ("past_requests", "past_errors", "past_timeouts"):
+                setattr(header, name, getattr(header, name) + lost)
+            child.killed = True
             self._killed.add(child.pid)
             os.kill(child.pid, signal.SIGKILL)
 

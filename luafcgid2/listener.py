@@ -237,7 +237,7 @@ def _open_tcp(address: Address, config: Any) -> Listener:
     return Listener(sock, _name(sock))
 
 
-def _bind(sock: socket.socket, where: tuple) -> None:
+def _bind(sock: socket.socket, where: Tuple[Any, ...]) -> None:
     """Bind; a port in use may be that of workers that have yet to notice that their master was killed."""
     deadline = time.monotonic() + socketfile.ORPHAN_SECONDS
     while True:

@@ -80,7 +80,7 @@ class MemoryBudget:
         # Until one was replaced, all that are known may have been large when they were first seen.
         fresh = self._least_kb if self._replaced else min(self._least_kb, FRESH_KB)
         grown = {number: kb for number, kb in sizes.items() if kb >= fresh * GROWN}
-        decisions = self._tell_step(before, total, limit)
+        decisions = self._tell_step(before, total, limit, bool(grown))
         if self._step >= EVICT and (before < EVICT or now - self._evicted >= EVICT_PAUSE * SECOND):
             self._evicted = now
             decisions += self._evict(sizes)
@@ -117,11 +117,11 @@ class MemoryBudget:
             return self._step + 1
         return max(wanted, min(self._step, sum(ratio >= end for end in ENDS)))
 
-    def _tell_step(self, before: int, total: int, limit: int) -> List[Decision]:
+    def _tell_step(self, before: int, total: int, limit: int, grown: bool) -> List[Decision]:
         have = "memory: %s of %s in use" % (_megabytes(total), _megabytes(limit))
         if limit < self._budget_kb:
             have += ", for the machine or the cgroup has no more to give"
-        if self._step > before and self._step in (EVICT, REPLACE):
+        if self._step > before and (self._step == EVICT or self._step == REPLACE and grown):
             what = ("idle Lua states are evicted", "the largest worker is replaced")[self._step - EVICT]
             return [Log(logging.INFO if self._step == EVICT else logging.WARNING, "%s: %s" % (have, what))]
         return []

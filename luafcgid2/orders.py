@@ -53,9 +53,12 @@ class Orders:
         self.current = None
 
     def give_up(self) -> int:
-        """Forget what waits; how many reloads were among it."""
+        """Leave what waits to the next master; how many reloads were among it."""
         reloads = sum(kind == RELOAD for kind, _ in self._pending)
-        self._pending.clear()
+        if self._pending:
+            self._header.outcome = (NOTE + "a new master has taken over meanwhile").encode()
+            self._header.answered = self._pending[-1][1]
+            self._pending.clear()
         return reloads
 
 

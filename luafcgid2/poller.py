@@ -226,22 +226,48 @@ class Poller:
             # An edge came to another thread while the lock was ours.
             self._serve(connection, 0, seat)
 
-    def stand_in(self, seat: Seat, wants: Callable[[bytes], bool], accept: bool) -> None:
-        """For the main thread while all others are busy: serve the requests that are `wants`, by their params, and
-        leave the others to the threads; take in new connections only if `accept`, one at a time."""
-        for fd, flags in self._epoll.poll(0, MAX_EVENTS):
+    def stand_in(self, seat: Seat, wants: Optional[Callable[[bytes], bool]], accept: bool, elsewhere: bool) -> None:
+        """For the main thread while all others are busy: serve the requests that are `wants`, by their params.
+
+        Other requests on kept connections go to another worker if one has a free thread (`elsewhere`), and wait
+        for ours if not.  New connections are looked at only if `accept`, one at a time; who is not wanted goes to
+        the queue that all workers share.
+        """
+        ready = [self._ready.popleft() for _ in range(len(self._ready))]
+        for fd, flags in ready + self._epoll.poll(0, MAX_EVENTS):
             connection = self._connections.get(fd)
-            if connection is not None and _asks(connection._sock, wants):
-                self._serve(connection, flags, seat)
-            elif fd != self._listener_fd:
+            if connection is not None:
+                if wants is not None and _asks(connection._sock, wants):
+                    self._serve(connection, flags, seat)
+                elif not (elsewhere and flags and self._pass_on(connection)):
+                    self._ready.append((fd, flags))
+            elif fd == self._listener_fd:
+                if accept and wants is not None and len(self._connections) < self._max:
+                    self._look_at_new(seat, wants)
+            elif fd != self._handoff_fd:
                 self._ready.append((fd, flags))
-            elif accept and len(self._connections) < self._max:
-                with contextlib.suppress(OSError):
-                    sock = self._socket(self._take()[0])
-                    if _asks(sock, wants):
-                        self._welcome(sock, seat)
-                    else:
-                        self._adopt(self._make(sock, self._server, self._connections, seat), seat)
+
+    def _pass_on(self, connection: Watched) -> bool:
+        """Give a connection with a request that waits to another worker; False if it must stay."""
+        if self._handoff is None or not connection.lock.acquire(False):
+            return False
+        try:
+            if connection.open and not connection.busy and not connection.gone:
+                connection.leave(self._handoff, self._epoll)
+            return not connection.open
+        finally:
+            self._after(connection)
+            connection.lock.release()
+
+    def _look_at_new(self, seat: Seat, wants: Callable[[bytes], bool]) -> None:
+        with contextlib.suppress(OSError):
+            sock = self._socket(self._take()[0])
+            if _asks(sock, wants):
+                self._welcome(sock, seat)
+            elif self._handoff is not None and self._handoff.give(sock.fileno(), False):
+                sock.close()
+            else:
+                self._adopt(self._make(sock, self._server, self._connections, seat), seat)
 
     def _accept_failed(self, error: OSError) -> None:
         if error.errno == errno.EBADF or not self.accepting:
@@ -304,23 +330,29 @@ class Poller:
         """While draining: leave connections between requests to other workers, or close them; the number of those
         still in use.
 
-        What arrived just now is served first: nginx does not repeat a POST on a connection closed under it.
+        What arrived just now is left unread: another worker, or a thread of ours, serves it, where limits apply.
+        nginx does not repeat a POST on a connection closed under it.
         """
         for connection in list(self._connections.values()):
             if connection.lock.acquire(False):
                 try:
-                    connection.seat = seat
-                    if connection.open:
-                        self._read(connection, seat)
                     used = connection.served or time.monotonic() > connection.since + LAST_PATIENCE
-                    if connection.open and self.has_heirs and not connection.busy:
-                        connection.leave(self._handoff, self._epoll)
-                    elif connection.open and used and not connection.busy:
-                        connection.close()
+                    if connection.open and not connection.busy:
+                        if self.has_heirs:
+                            connection.leave(self._handoff, self._epoll)
+                        elif used and connection.quiet:
+                            connection.close()
                 finally:
                     self._after(connection)
                     connection.lock.release()
+                self._catch_up(connection)
         return len(self._connections) + len(self._ready)
+
+    def _catch_up(self, connection: Watched) -> None:
+        """An edge that came while the main thread had the connection's lock is a thread's to serve."""
+        if connection.pending and connection.open:
+            self._ready.append((connection.fileno(), 0))
+            self.wake()
 
 
 def _asks(sock: socket.socket, wants: Callable[[bytes], bool]) -> bool:

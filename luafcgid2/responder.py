@@ -85,18 +85,16 @@ class Responder:
         except ProtocolError:
             raise
         except Error as error:
-            return self._failure(error, params)
+            return self._failure(error, params, seat)
         except Exception as error:
             self._logger.exception("unexpected error")
-            return self._failure(ScriptError("unexpected error: %r" % error), params)
+            return self._failure(ScriptError("unexpected error: %r" % error), params, seat)
 
     def _run(self, params: bytes, body: Any, wanted: Any, seat: Seat) -> Answer:
         cells, started = self._cells, seat.started
         generation = cells[GENERATION]
         script = self._resolver.resolve(wanted[0], wanted[1], started, generation)
         path = self.last_script = script.path
-        if path is not seat.script:
-            seat.show_script(path)
         if cells[SHEDDING]:
             raise Unavailable("memory is short (MemoryBudget): %s is not run" % text(path), SHED_WAIT)
         gate = self._gate
@@ -105,6 +103,7 @@ class Responder:
             if wait:
                 raise Unavailable("%s is in quarantine for %.0f s more" % (text(path), wait), wait)
         well = True
+        seat.run(path)
         try:
             state = self._pool.checkout(script, started, generation)
             seat.state, seat.entry = state, state.entry
@@ -132,14 +131,17 @@ class Responder:
                 self._pool.wants_collection(state)
         return Reply(answer[0], answer[1])
 
-    def _failure(self, error: Error, params: bytes) -> Reply:
+    def _failure(self, error: Error, params: bytes, seat: Seat) -> Reply:
         traceback = getattr(error, "traceback", "")
         message = str(error) + traceback
         status = error.status
-        self._logger.log(logging.ERROR if status >= 500 else logging.INFO, "%d %s", status, message)
+        values = _values(params)
+        self._logger.log(logging.ERROR if status >= 500 else logging.INFO, "%d %s", status, message, extra={
+            "script": text(values.get(b"SCRIPT_FILENAME", b"")), "uri": text(values.get(b"REQUEST_URI", b"")),
+            "seconds": round(monotonic() - seat.started, 3)})
         more = b"Retry-After: %d\r\n" % math.ceil(error.wait) if isinstance(error, Unavailable) else b""
         head, body = render(status, str(error), traceback, self._show_errors, more)
-        if _method(params) == b"HEAD":
+        if values.get(b"REQUEST_METHOD") == b"HEAD":
             body = b""
         return Reply(head, body, message.encode("utf-8", "backslashreplace") if status >= 500 else b"")
 
@@ -149,10 +151,6 @@ def _stamped(answer: Answer, line: bytes) -> Answer:
     if answer.__class__ is bytes:
         return answer.replace(_NO_TIME, line, 1)
     return answer._replace(head=answer.head.replace(_NO_TIME, line, 1))
-
-
-def _method(data: bytes) -> bytes:
-    return _values(data).get(b"REQUEST_METHOD", b"")
 
 
 def _values(data: bytes) -> Dict[bytes, bytes]:

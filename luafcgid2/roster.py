@@ -177,7 +177,8 @@ class Roster:
         self.children.notice_ready()
         was_ready = child.ready or child.slot.state >= READY
         self.children.scoreboard.give_back(child.number)
-        text = f"{child.name} {describe_death(status)}" + (f": {reason}" if reason and status else "")
+        died = describe_death(status, child.late or child.killed)
+        text = f"{child.name} {died}" + (f": {reason}" if reason and status else "")
         if child.late and not was_ready:
             text = f"{child.name} did not boot within {TRIAL_SECONDS:g} seconds"
         if child.leaving or self.closed:

@@ -13,25 +13,25 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import zlib
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Tuple
 
 WORD = 8                        # bytes of one cell
 MAGIC = 0x3262643264696766      # a reader from outside knows by it what it has opened
 NAME = "luafcgid2-scoreboard"   # of the memory, in /proc/PID/fd
-LAYOUT = 1
 
 # Cells in order.  Times are nanoseconds of the monotonic clock, which all processes share, but `since_*`, which
 # are seconds since 1970 (nanoseconds in QUARANTINED, to compare with files); sizes are bytes, but `*_kb`.
 HEADER = ("magic", "layout", "generation", "slots", "threads", "used", "since_start", "since_reload", "target",
-          "asked", "answered",
-          "shedding", "quarantine_serial", "restarts", "most_busy", "limit_reached", "queue", "queue_most",
-          "queue_limit", "past_requests", "past_errors", "past_timeouts", "past_us", "past_in", "past_out",
-          "past_accepted", "past_cpu_us", "reloads", "pss_kb", "budget_kb", "retired", "past_slow", "past_evicted")
+          "asked", "answered", "shedding", "quarantine_serial", "restarts", "most_busy", "limit_reached", "queue",
+          "queue_most", "queue_limit", "past_requests", "past_errors", "past_timeouts", "past_us", "past_in",
+          "past_out", "past_accepted", "past_cpu_us", "reloads", "pss_kb", "budget_kb", "retired", "past_slow",
+          "past_evicted", "killed")
 WORKER = ("pid", "state", "since_start", "heartbeat", "requests", "busy", "errors", "timeouts", "busy_us",
           "bytes_in", "bytes_out", "accepted", "connections", "threads", "states", "heap_kb", "cpu_us",
-          "evicted", "hung", "slow", "traced", "pss_kb", "awake",
+          "evicted", "slow", "traced", "pss_kb", "awake",
           # These are the master's.
-          "evict", "rss_kb", "own_kb", "told", "heirs")
+          "evict", "rss_kb", "own_kb", "told", "heirs", "hung")
 THREAD = ("state", "serial", "requests", "started", "heap_kb", "bytes_in", "bytes_out", "errors")
 SCRIPT = ("requests", "errors", "busy_us", "most_us", "states", "heap_kb")
 QUARANTINED = ("until", "level", "strikes", "past", "since")
@@ -52,6 +52,8 @@ QUARANTINE_WORDS = 8 + TEXTS["path"]
 WORKER_WORDS = 32 + BUCKETS + TEXTS["trace"]
 STATE, STARTED = THREAD.index("state"), THREAD.index("started")
 GENERATION = HEADER.index("generation")
+# Who looks from outside may be of another version: it must know when the cells mean something else.
+LAYOUT = zlib.crc32(repr((HEADER, WORKER, THREAD, SCRIPT, QUARANTINED, TEXTS, BUCKETS, SCRIPTS, QUARANTINE)).encode())
 QUARANTINE_SERIAL = HEADER.index("quarantine_serial")
 SHEDDING = HEADER.index("shedding")
 

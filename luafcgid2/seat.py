@@ -48,16 +48,18 @@ class Seat:
         self.entry: Optional[Any] = None
 
     def begin(self, now: float, params: bytes) -> None:
-        """A request is run from `now` on (monotonic seconds)."""
+        """A request is answered from `now` on (monotonic seconds)."""
         self.started, self.params, self.entry, self.heap = now, params, None, 0
-        self._cells[self._base + STARTED] = int(now * 1e9)
-        self._cells[self._base + STATE] = RUNNING
 
-    def show_script(self, path: bytes) -> None:
-        """Which script it is; `script` is the one that is shown."""
-        self.script = path
-        if self._line:
-            self._line.script = script_key(path)
+    def run(self, path: bytes) -> None:
+        """The request's script is known, and runs from now on."""
+        if path is not self.script:
+            self.script = path
+            if self._line:
+                self._line.script = script_key(path)
+        cells, base = self._cells, self._base
+        cells[base + STARTED] = int(self.started * 1e9)
+        cells[base + STATE] = RUNNING
 
     def end(self, seconds: float, size: int, failed: bool) -> None:
         """The request is answered, after `seconds`, with `size` bytes; `failed` is whether with a status of 5xx."""

@@ -119,6 +119,7 @@ def _ours(header: Any, workers: List[Dict[str, Any]], counts: Sequence[int], clo
         "errors": header.past_errors + _sum(workers, "errors"),
         "timeouts": header.past_timeouts + _sum(workers, "timeouts"),
         "hung": _sum(workers, "hung"),
+        "killed": header.killed,
         "shedding": bool(header.shedding),
         "connections": _sum(workers, "connections"),
         "bytes in": header.past_in + _sum(workers, "bytes in"),

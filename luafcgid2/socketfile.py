@@ -102,7 +102,8 @@ def clear_the_way(path: str, logger: logging.Logger) -> None:
             break
         # The kernel names who called listen(); when that one is dead, its workers are about to leave.
         if _alive(owner) or time.monotonic() > deadline:
-            raise ListenError(f"{path} is in use: {_who(owner)} listens on it")
+            dead = "" if _alive(owner) else ", which is dead: a worker of its still holds the socket (ss -xlp names it)"
+            raise ListenError(f"{path} is in use: {_who(owner)} listens on it{dead}")
         time.sleep(STEP_SECONDS)
     if identify(path) == before:
         logger.info("%s was left by a server that is gone; it is replaced", path)

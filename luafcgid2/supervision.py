@@ -18,7 +18,7 @@ LONGEST_DELAY = 60.0            # seconds
 LONG_LIFE = 1.0                 # seconds: a worker that leaves by itself earlier is not on time, it is broken
 
 
-def describe_death(status: int) -> str:
+def describe_death(status: int, ours: bool = False) -> str:
     """How a process ended, from its wait status: "exited with code 1", "was killed by SIGSEGV"."""
     if os.WIFEXITED(status):
         return f"exited with code {os.WEXITSTATUS(status)}"
@@ -27,7 +27,7 @@ def describe_death(status: int) -> str:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
-    hint = " (out of memory?)" if number == signal.SIGKILL else ""
+    hint = " (out of memory?)" if number == signal.SIGKILL and not ours else ""
     core = ", core dumped" if os.WCOREDUMP(status) else ""
     return f"was killed by {name}{hint}{core}"
 

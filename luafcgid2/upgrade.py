@@ -48,7 +48,8 @@ class Inheritance(NamedTuple):
             found = json.loads(os.environ.pop(VARIABLE, "{}"))
         except ValueError:
             found = {}
-        if found.get("master") != os.getppid():
+        # Not ours if its master lives and is not our parent; one that was killed meanwhile has left it to us.
+        if found.get("master") != os.getppid() and (not found or os.path.exists("/proc/%d" % found["master"])):
             return cls()
         # An older or newer master may tell more than we know.
         made = cls(**{name: value for name, value in found.items() if name in cls._fields})

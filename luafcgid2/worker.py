@@ -191,11 +191,10 @@ class Worker:
         return True
 
     def _stand_in(self) -> None:
-        """All threads are busy: what the desk can answer is answered here.  A new connection is looked at only when
-        no worker has a thread for it, because who takes it in must keep it."""
-        if self._desk is not None:
-            full = all(slot.busy >= slot.threads for _, slot in self._scoreboard.workers() if slot.state == READY)
-            self._poller.stand_in(self._spare_seat, self._desk.wants, full)
+        """All threads are busy: what the desk can answer is answered here, and requests on kept connections go to a
+        worker that has a thread for them."""
+        full = all(slot.busy >= slot.threads for _, slot in self._scoreboard.workers() if slot.state == READY)
+        self._poller.stand_in(self._spare_seat, self._desk.wants if self._desk else None, full, not full)
 
     def _watch(self) -> bool:
         """The main thread's loop; True for a graceful end, False for one at once."""

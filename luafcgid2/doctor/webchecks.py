@@ -76,6 +76,8 @@ def _places(sites: List[Site]) -> str:
 def script_names(facts: Facts) -> Iterator[Finding]:
     """SCRIPT_FILENAME and DOCUMENT_ROOT are sent, and the one lies below the other."""
     for site in facts.sites:
+        if _is_ours(facts, site):
+            continue
         missing = [name for name in ("SCRIPT_FILENAME", "DOCUMENT_ROOT") if not site.params.get(name)]
         if missing:
             line = RIGHT if "SCRIPT_FILENAME" in missing else '"fastcgi_param DOCUMENT_ROOT $document_root;"'
@@ -83,6 +85,12 @@ def script_names(facts: Facts) -> Iterator[Finding]:
                           "write %s there: a level with a fastcgi_param of its own inherits none" % line)
         elif known(site):
             yield from _outside(facts, site)
+
+
+def _is_ours(facts: Facts, site: Site) -> bool:
+    """Whether the place is for StatusPath or PingPath only, which no script answers."""
+    return any(path and re.search(r"=\s*%s\b" % re.escape(path), site.place)
+               for path in (facts.config.status_path, facts.config.ping_path))
 
 
 def known(site: Site) -> bool:
