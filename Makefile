@@ -10,7 +10,8 @@ TESTS ?= tests
 ARGS ?=
 # make fuzz: options of tests/fuzz/guided.py.
 FUZZ ?=
-# make bench: options of benchmarks/bench.py; make bench-sessions: of benchmarks/sessions.py; make soak: of soak.py.
+# make bench: options of benchmarks/bench.py; make bench-sessions: of benchmarks/sessions.py; make bench-idle: of
+# idle.py; make soak: of soak.py.
 BENCH ?=
 # make install: DESTDIR is the root of a package being built.
 PREFIX ?= /usr/local
@@ -66,7 +67,7 @@ MADE_HERE = build/man
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' luafcgid2/__init__.py)
 
 .DEFAULT_GOAL = help
-.PHONY: help run test fuzz lint coverage bench bench-sessions soak sample man deb install uninstall clean python
+.PHONY: help run test fuzz lint coverage bench bench-sessions bench-idle soak sample man deb install uninstall clean python
 
 help:
 	@echo 'make run        serve $(SITE)/ on http://$(HTTP)   (HTTP=host:port SITE=folder)'
@@ -76,6 +77,7 @@ help:
 	@echo 'make coverage   every test, and which lines of the package none reaches'
 	@echo 'make bench      against a bare C responder and php-fpm   (BENCH="--seconds 5 --script session")'
 	@echo 'make bench-sessions   what a session costs among 100 and among 100,000 others'
+	@echo 'make bench-idle   what requests cost beside a thousand idle and trickling connections'
 	@echo 'make soak       ten minutes of mixed load with kills   (BENCH="--seconds 3600")'
 	@echo 'make sample     write etc/config.lua and the tables in README.rst from the table of options'
 	@echo 'make man        the manual pages, in $(MADE_HERE)'
@@ -120,6 +122,10 @@ bench-sessions:
 	@.ci/apt redis-server
 	@$(MAKE) --no-print-directory $(VENV)/bench
 	@exec $(VENV)/bin/python benchmarks/sessions.py $(BENCH)
+
+bench-idle:
+	@$(MAKE) --no-print-directory $(VENV)/bench
+	@exec $(VENV)/bin/python benchmarks/idle.py $(BENCH)
 
 soak: $(VENV)/bench
 	@exec $(VENV)/bin/python benchmarks/soak.py $(BENCH)

@@ -239,7 +239,8 @@ class Connection(Sending, flup.Connection):
             for request in self._requests.values():
                 request.discard()
             self._requests.clear()
-            self.drop()
+            if self.outbox is not None:
+                self.drop()
             self._sock.close()
 
     def fileno(self) -> int:

@@ -118,7 +118,7 @@ def open_listener(config: Any, logger: logging.Logger) -> Listener:
     """Open what `config` asks for, or take what the parent process left; ListenError when that fails.
 
     An inherited socket goes before `Listen`, with a line in the log.  Uses config.listen, listen_mode,
-    listen_owner, listen_group, listen_backlog, user and group.
+    listen_owner, listen_group, listen_backlog, allowed_clients, user and group.
     """
     address = parse(config.listen)
     inherited = _inherited(address, logger)
@@ -131,9 +131,10 @@ def open_listener(config: Any, logger: logging.Logger) -> Listener:
         listener = _open_unix(address, config, logger)
     else:
         listener = _open_tcp(address, config)
-        if not address.host:
-            logger.warning("%s: every machine that reaches this port can run any script with any parameters; "
-                           "listen on an address or a unix socket that only the web server reaches", address)
+        if not address.host and not config.allowed_clients:
+            logger.warning("%s: every machine that reaches this port can run any script with any parameters; listen "
+                           "on an address or a unix socket that only the web server reaches, or set AllowedClients",
+                           address)
     limit = _somaxconn()
     if config.listen_backlog > limit:
         logger.warning("ListenBacklog = %d: the kernel cuts it to %d (net.core.somaxconn)",

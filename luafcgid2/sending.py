@@ -147,11 +147,10 @@ class Sending:
         return self.open
 
     def drop(self) -> None:
-        """Forget what waits, if anything does."""
-        if self.outbox is not None:
-            self.server.outboxes.discard(self.outbox)
-            self.outbox.discard()
-            self.outbox = None
+        """Forget what waits."""
+        self.server.outboxes.discard(self.outbox)
+        self.outbox.discard()
+        self.outbox = None
 
     def close(self) -> None:
         """Close the socket."""
