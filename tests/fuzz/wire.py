@@ -17,7 +17,7 @@ from luafcgid2.replies import Reply
 from luafcgid2.seat import Seat
 
 # Small, so that small inputs reach them.
-LIMITS = Limits(max_params=400, max_body=300, body_memory=100, temp_dir=None, send_timeout=1)
+LIMITS = Limits(max_params=400, max_body=300, body_memory=100, temp_dir=None, send_memory=1 << 20)
 LONGEST_RECORD = records.HEADER_SIZE + 65535 + 255
 ANSWERS = {records.END_REQUEST, records.STDOUT, records.STDERR, records.GET_VALUES_RESULT, records.UNKNOWN_TYPE}
 
