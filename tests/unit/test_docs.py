@@ -8,6 +8,7 @@ import textwrap
 
 import docutils.core
 import pytest
+from docutils.writers import get_writer_class
 from lua_site import VERSIONS, check, equal, promises
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -30,7 +31,7 @@ def blocks(name, language):
 def test_a_document_renders_without_a_warning(name):
     said = io.StringIO()
     settings = {"warning_stream": said, "report_level": 1, "syntax_highlight": "none", "file_insertion_enabled": False}
-    page = docutils.core.publish_string(read(name), writer_name="html", settings_overrides=settings)
+    page = docutils.core.publish_string(read(name), writer=get_writer_class("html")(), settings_overrides=settings)
     assert said.getvalue() == "" and b"<h1" in page
 
 
