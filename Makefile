@@ -79,7 +79,7 @@ help:
 	@echo 'make bench-sessions   what a session costs among 100 and among 100,000 others'
 	@echo 'make bench-idle   what requests cost beside a thousand idle and trickling connections'
 	@echo 'make soak       ten minutes of mixed load with kills   (BENCH="--seconds 3600")'
-	@echo 'make sample     write etc/config.lua and the tables in README.rst from the table of options'
+	@echo 'make sample     write etc/config.lua and the tables in README.rst and docs from the table of options'
 	@echo 'make man        the manual pages, in $(MADE_HERE)'
 	@echo 'make deb        a Debian package, in dist'
 	@echo 'make install    into $(PREFIX) and $(SYSCONFDIR)   (DESTDIR= PREFIX= EXTRAS=redis,doctor)'
@@ -135,6 +135,8 @@ sample: $(VENV)/serve
 	mv etc/config.lua.new etc/config.lua
 	$(VENV)/bin/python -m luafcgid2.reference readme >README.rst.new
 	mv README.rst.new README.rst
+	$(VENV)/bin/python -m luafcgid2.reference security >docs/security.rst.new
+	mv docs/security.rst.new docs/security.rst
 
 man: $(VENV)/serve
 	@mkdir -p '$(MADE_HERE)'

@@ -1,7 +1,7 @@
-"""Renders what the tables know: the sample configuration file, and the README's tables.
+"""Renders what the tables know: the sample configuration file, and the tables in README.rst and docs/security.rst.
 
 In: OPTIONS and CHANGES.  Out: text on standard output.  `make sample` calls it for whoever edits the tables; the
-server never does.  Tests keep etc/config.lua and the README's tables equal to what is made here.
+server never does.  Tests keep these files equal to what is made here.
 """
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ Config = {
   ["blog.example.org"] = { title = "Blog" },
 }
 """
+# What bounds something is one of these, or a number of such a kind in such a group.
+_LIMIT_KINDS = ("int", "bytes", "size", "seconds")
+_LIMITS = ("Workers", "WorkerThreads", "MaxRequests", "MaxWorkerMemory", "StopTimeout", "AllowedClients")
+_LIMIT_GROUPS = ("Listener", "Lua states", "Scripts", "Requests", "Supervision", "Shared")
 _OLD_NAMES = {"luafcgid2": "C++ luafcgid2", "luafcgid": "C luafcgid", "new": "new"}
 
 
@@ -76,6 +80,13 @@ def rst() -> str:
     return _list_table(("Key", "Default", "Since", "C luafcgid", "Meaning"), (20, 18, 12, 12, 38), rows)
 
 
+def limits_rst() -> str:
+    """The table of limits in docs/security.rst."""
+    rows = [(_code(option.name), _code(show(option.default)), _escape(option.doc)) for option in OPTIONS
+            if option.name in _LIMITS or option.kind in _LIMIT_KINDS and option.group in _LIMIT_GROUPS]
+    return _list_table(("Key", "Default", "Meaning"), (24, 14, 62), rows)
+
+
 def changes_rst() -> str:
     """The README's table of what changes for users of the C++ luafcgid2."""
     rows = [(change.area, _escape(change.before), _escape(change.now), _escape(change.advice))
@@ -105,16 +116,26 @@ def _escape(words: str) -> str:
 
 def readme() -> str:
     """README.rst of the current directory with its generated tables as they are now."""
-    with open("README.rst", encoding="utf-8") as file:
+    return _filled("README.rst", (("options", rst()), ("changes", changes_rst())))
+
+
+def security() -> str:
+    """docs/security.rst of the current directory with its generated table as it is now."""
+    return _filled("docs/security.rst", (("limits", limits_rst()),))
+
+
+def _filled(path: str, tables: Iterable[Sequence[str]]) -> str:
+    with open(path, encoding="utf-8") as file:
         text = file.read()
-    for mark, table in (("options", rst()), ("changes", changes_rst())):
+    for mark, table in tables:
         before, opening, rest = text.partition(".. begin %s\n" % mark)
         _old, closing, after = rest.partition(".. end %s\n" % mark)
         text = before + opening + "\n" + table.strip() + "\n\n" + closing + after
     return text
 
 
-_DOCUMENTS: Dict[str, Callable[[], str]] = {"sample": sample, "rst": rst, "changes": changes_rst, "readme": readme}
+_DOCUMENTS: Dict[str, Callable[[], str]] = {"sample": sample, "rst": rst, "changes": changes_rst,
+                                           "readme": readme, "security": security}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -148,8 +148,9 @@ class Sending:
 
     def drop(self) -> None:
         """Forget what waits."""
-        self.server.outboxes.discard(self.outbox)
-        self.outbox.discard()
+        box = cast(Outbox, self.outbox)
+        self.server.outboxes.discard(box)
+        box.discard()
         self.outbox = None
 
     def close(self) -> None:

@@ -120,6 +120,12 @@ def test_every_extra_that_make_asks_for_is_in_setup_cfg():
     assert asked and asked <= set(setup["options.extras_require"])
 
 
+def test_the_tests_bring_what_reads_the_code():
+    commands = dry_run("test", "VENV=/nowhere/venv")
+    assert "lua-check" in commands and "shellcheck" in commands and "lint]" in commands
+    assert "/nowhere/venv/bin/python tests/checks.py" in dry_run("lint", "VENV=/nowhere/venv")
+
+
 def test_continuous_integration_runs_make_test():
     path = os.path.join(ROOT, ".ci", "run")
     with open(path, encoding="utf-8") as file:

@@ -70,7 +70,9 @@ def test_the_command_prints_one_document_or_how_to_use_it(capsys):
         assert "sample|rst|changes" in capsys.readouterr().err
 
 
-def test_the_readme_has_the_generated_tables_as_they_are_now(monkeypatch):
+def test_readme_and_security_have_the_generated_tables_as_they_are_now(monkeypatch):
     monkeypatch.chdir(ROOT)
     with open("README.rst", encoding="utf-8") as file:
         assert file.read() == reference.readme(), "run: make sample"
+    with open("docs/security.rst", encoding="utf-8") as file:
+        assert file.read() == reference.security(), "run: make sample"
