@@ -148,9 +148,10 @@ class Sending:
 
     def drop(self) -> None:
         """Forget what waits."""
-        self.server.outboxes.discard(self.outbox)
-        self.outbox.discard()
-        self.outbox = None
+        box, self.outbox = self.outbox, None
+        if box is not None:
+            self.server.outboxes.discard(box)
+            box.discard()
 
     def close(self) -> None:
         """Close the socket."""
