@@ -239,8 +239,7 @@ class Connection(Sending, flup.Connection):
             for request in self._requests.values():
                 request.discard()
             self._requests.clear()
-            if self.outbox is not None:
-                self.drop()
+            self.drop()
             self._sock.close()
 
     def fileno(self) -> int:

@@ -9,7 +9,6 @@ only in its use of epoll; the listener is watched with EPOLLEXCLUSIVE, so that o
 """
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import select
@@ -22,15 +21,14 @@ from typing import Any, Callable, Deque, Dict, Optional, Tuple
 from .complaints import Complaints
 from .fcgi import DONTWAIT, RECV_SIZE, Server
 from .handoff import Handoff
-from .records import whole_request
 from .seat import Seat
+from .standin import MAX_EVENTS, StandIn
 from .timeouts import Timeouts
 from .watched import READING, Counted, Watched
 
 # The C type under socket.socket: the same calls without the Python layer, which would cost as much as a recv.
 SocketType = socket.SocketType
 ACCEPT_BURST = 16
-MAX_EVENTS = 64
 # Seconds without accepting after the kernel refused a descriptor: without a pause the ready listener would spin.
 ACCEPT_PAUSE = 0.1
 # Connections over MaxConnections that may stay until their first bytes are read.
@@ -41,7 +39,7 @@ LAST_PATIENCE = 1.0
 _GONE = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
 
-class Poller:
+class Poller(StandIn):
     """See the module's contract.  `accept`: gives (descriptor, peer) of a connection in the place of the listener's
     own.  `handoff`: by which other workers leave us their connections, or None.  `has_heirs`: while draining, whether
     we leave them ours."""
@@ -226,49 +224,6 @@ class Poller:
             # An edge came to another thread while the lock was ours.
             self._serve(connection, 0, seat)
 
-    def stand_in(self, seat: Seat, wants: Optional[Callable[[bytes], bool]], accept: bool, elsewhere: bool) -> None:
-        """For the main thread while all others are busy: serve the requests that are `wants`, by their params.
-
-        Other requests on kept connections go to another worker if one has a free thread (`elsewhere`), and wait
-        for ours if not.  New connections are looked at only if `accept`, one at a time; who is not wanted goes to
-        the queue that all workers share.
-        """
-        ready = [self._ready.popleft() for _ in range(len(self._ready))]
-        for fd, flags in ready + self._epoll.poll(0, MAX_EVENTS):
-            connection = self._connections.get(fd)
-            if connection is not None:
-                if wants is not None and _asks(connection._sock, wants):
-                    self._serve(connection, flags, seat)
-                elif not (elsewhere and flags and self._pass_on(connection)):
-                    self._ready.append((fd, flags))
-            elif fd == self._listener_fd:
-                if accept and wants is not None and len(self._connections) < self._max:
-                    self._look_at_new(seat, wants)
-            elif fd != self._handoff_fd:
-                self._ready.append((fd, flags))
-
-    def _pass_on(self, connection: Watched) -> bool:
-        """Give a connection with a request that waits to another worker; False if it must stay."""
-        if self._handoff is None or not connection.lock.acquire(False):
-            return False
-        try:
-            if connection.open and not connection.busy and not connection.gone:
-                connection.leave(self._handoff, self._epoll)
-            return not connection.open
-        finally:
-            self._after(connection)
-            connection.lock.release()
-
-    def _look_at_new(self, seat: Seat, wants: Callable[[bytes], bool]) -> None:
-        with contextlib.suppress(OSError):
-            sock = self._socket(self._take()[0])
-            if _asks(sock, wants):
-                self._welcome(sock, seat)
-            elif self._handoff is not None and self._handoff.give(sock.fileno(), False):
-                sock.close()
-            else:
-                self._adopt(self._make(sock, self._server, self._connections, seat), seat)
-
     def _accept_failed(self, error: OSError) -> None:
         if error.errno == errno.EBADF or not self.accepting:
             return
@@ -353,12 +308,3 @@ class Poller:
         if connection.pending and connection.open:
             self._ready.append((connection.fileno(), 0))
             self.wake()
-
-
-def _asks(sock: socket.socket, wants: Callable[[bytes], bool]) -> bool:
-    """Whether what waits to be read is a whole request that `wants` takes; it stays to be read."""
-    try:
-        whole = whole_request(sock.recv(RECV_SIZE, DONTWAIT | socket.MSG_PEEK))
-    except OSError:
-        return False
-    return whole is not None and wants(whole[2])

@@ -148,10 +148,10 @@ class Sending:
 
     def drop(self) -> None:
         """Forget what waits."""
-        box = cast(Outbox, self.outbox)
-        self.server.outboxes.discard(box)
-        box.discard()
-        self.outbox = None
+        box, self.outbox = self.outbox, None
+        if box is not None:
+            self.server.outboxes.discard(box)
+            box.discard()
 
     def close(self) -> None:
         """Close the socket."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
+import threading
 
 import pytest
 from controlled import Daemon
@@ -191,3 +193,95 @@ def test_trace_prints_where_a_running_script_is(site):
             open(path, "w").close()
         assert outcome == ["turned"]
         assert daemon.ctl("trace").stdout.count("nothing runs") == 2
+
+
+def kept(daemon, name, query=""):
+    """A kept connection on which one request was answered, and the bytes of another for `name`."""
+    found = client.Client(daemon.address, 30)
+    params = {"REQUEST_METHOD": "GET", "SCRIPT_FILENAME": os.path.join(daemon.site.www, "fine.lua"),
+              "DOCUMENT_ROOT": daemon.site.www, "SCRIPT_NAME": "/fine.lua"}
+    assert found.request(params, keep_conn=True).body == b"fine"
+    return found, dict(params, SCRIPT_FILENAME=os.path.join(daemon.site.www, name), SCRIPT_NAME="/" + name,
+                       QUERY_STRING=query)
+
+
+def test_limits_hold_for_a_request_that_comes_while_its_worker_drains(site):
+    path = os.path.join(site.run, "fifo")
+    os.mkfifo(path)
+    with Daemon(site, Workers=1, WorkerThreads=1, RequestTimeout=0.5, RequestTerminateTimeout=60,
+                StopTimeout=30) as daemon:
+        daemon.expect_errors("504 .*(spin|block).lua")
+        daemon.expect_errors(r"^    ")
+        connection, spin = kept(daemon, "spin.lua")
+        with contextlib.closing(connection), daemon.in_flight("block.lua", path) as held:
+            wait_until(lambda: os.path.exists(path + ".started"), "the script runs")
+            old = daemon.serving()
+            answers = []
+            thread = threading.Thread(target=lambda: answers.append(connection.request(spin, keep_conn=True)))
+            thread.start()
+            daemon.change(LogLevel="debug")
+            os.kill(daemon.master, signal.SIGHUP)
+            wait_until(lambda: daemon.serving() and daemon.serving() != old, "a new worker serves")
+            thread.join(30)
+            assert answers and answers[0].status == 504
+            with open(path, "w"):
+                pass
+        assert len(held) == 1
+
+
+def test_a_kept_connection_of_a_busy_worker_is_served_by_another(site):
+    path = os.path.join(site.run, "fifo")
+    os.mkfifo(path)
+    with Daemon(site, Workers=2, WorkerThreads=1) as daemon:
+        pairs = [kept(daemon, "fine.lua") for _ in range(6)]
+        with contextlib.ExitStack() as stack:
+            for connection, _ in pairs:
+                stack.enter_context(contextlib.closing(connection))
+            with daemon.in_flight("block.lua", path) as held:
+                wait_until(lambda: os.path.exists(path + ".started"), "the script runs")
+                # Whichever worker has them, one of the two is free.
+                for connection, params in pairs:
+                    assert connection.request(params, keep_conn=True).body == b"fine"
+                assert not held
+                with open(path, "w"):
+                    pass
+            assert held == ["waited"]
+
+
+def test_with_a_status_path_waiting_requests_go_to_whoever_is_free_first(site):
+    paths = [os.path.join(site.run, "fifo%d" % number) for number in range(2)]
+    for path in paths:
+        os.mkfifo(path)
+    with Daemon(site, Workers=2, WorkerThreads=1, StatusPath="/status", PingPath="/ping") as daemon:
+        with daemon.in_flight("block.lua", paths[0]) as first, daemon.in_flight("block.lua", paths[1]) as second:
+            wait_until(lambda: all(os.path.exists(path + ".started") for path in paths), "both scripts run")
+            with contextlib.ExitStack() as stack:
+                waiting = [stack.enter_context(daemon.in_flight("fine.lua", "")) for _ in range(4)]
+                ping = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "/ping", "SCRIPT_FILENAME": "/none",
+                        "DOCUMENT_ROOT": site.www}
+                assert client.request(daemon.address, ping, timeout=30).body == b"pong"
+                # One worker is free again; the other is not.
+                with open(paths[0], "w"):
+                    pass
+                wait_until(lambda: waiting == [["fine"]] * 4, "all that waited are answered by the free worker")
+                assert not second
+            with open(paths[1], "w"):
+                pass
+        assert (first, second) == (["waited"], ["waited"])
+
+
+def test_a_server_is_found_though_its_file_is_no_lua_any_more(site):
+    with Daemon(site, Workers=1) as daemon:
+        daemon.expect_errors("the configuration stays as it was|near|config")
+        with open(daemon.config) as file:
+            before = file.read()
+        with open(daemon.config, "a") as file:
+            file.write("x = (\n")
+        done = daemon.ctl("reload")
+        assert done.returncode == 1 and "near" in done.stderr
+        wait_until(lambda: "the configuration stays as it was" in daemon.log_text(), "the log says why")
+        assert daemon.ctl("status").returncode == 0
+        with open(daemon.config, "w") as file:
+            file.write(before)
+        assert daemon.ctl("reload").returncode == 0
+        assert board(daemon).header.reloads == 1

@@ -13,7 +13,7 @@ PACKAGE = os.path.join(ROOT, "luafcgid2")
 FLOORS = {
     6: "__main__ cli control ctl front manual serve",
     5: "census changeover children door guards master monitor notify orders poller ready reload roster scaling "
-       "signals supervision upgrade watched wear wiring worker",
+       "signals standin supervision upgrade watched wear wiring worker",
     4: "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why responder",
     3: "check doctor.visitor entry gate hung memory migrate pool quarantine reference state status status.desk "
        "status.metrics status.page status.plain stopped top upkeep watch",
@@ -45,7 +45,7 @@ SIDEWAYS = {
     "reload": "signals",
     "upgrade": "ready supervision",
     "worker": "monitor ready wiring",
-    "poller": "watched",
+    "poller": "standin watched", "standin": "watched",
     "status.desk": "status",
     "pool": "entry state upkeep",
     "upkeep": "entry state",
