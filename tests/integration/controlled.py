@@ -104,9 +104,16 @@ class Daemon(Master):
     def change(self, text: str = "", **settings: Any) -> None:
         """Write the configuration anew with other settings, and more Lua `text`."""
         self.settings.update(settings)
-        self.write_config()
-        with open(self.config, "a") as file:
-            file.write(text)
+        path = self.config
+        # In one step: a reload under way may be reading it.
+        self.config = path + ".new"
+        try:
+            self.write_config()
+            with open(self.config, "a") as file:
+                file.write(text)
+            os.replace(self.config, path)
+        finally:
+            self.config = path
 
     def ask(self, name: str, query: str = "") -> str:
         """The body of the answer to one request, straight to the socket."""

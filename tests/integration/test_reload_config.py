@@ -157,6 +157,7 @@ def test_a_file_that_ends_its_reader_changes_nothing(server):
 
 
 def test_a_file_that_is_no_lua_is_refused(server):
+    server.expect_errors("the configuration stays as it was")
     server.change(text="this is no Lua\n")
     done = server.ctl("reload")
     assert done.returncode == 1
