@@ -153,13 +153,21 @@ Entrypoint = "main"
 ---- Supervision
 
 -- A script that runs longer gets a Lua error and its client a 504, and the worker lives; 0: no limit.
--- A web server waits 60 seconds unless it is told otherwise. In seconds.
+-- A web server waits 60 seconds unless it is told otherwise. Loops that LuaJIT has compiled cannot be
+-- interrupted, see RequestTerminateTimeout; with jit.off() in StartupScript there are none. In
+-- seconds.
 -- RequestTimeout = 0
 
 -- A script that runs longer and cannot be interrupted, as in a blocking C call, costs its worker: that
 -- finishes its other requests and is killed; 0: RequestTimeout and 5 seconds, none without
 -- RequestTimeout. In seconds.
 -- RequestTerminateTimeout = 0
+
+-- Memory of each Lua state: a script that wants more gets Lua's error "not enough memory" and its
+-- client a 500, its state is closed, and the worker lives; empty: no limit. A script file may be as
+-- large. While Python works for a script there is no limit: a body that Receive() gives counts from
+-- then on.
+-- ScriptMaxMemory = "32M"
 
 -- A script that times out, overruns its memory or brings a worker down so many times within
 -- QuarantineInterval is answered 503 for a while, and the rest of the site lives; 0: never. Its file

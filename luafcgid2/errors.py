@@ -73,6 +73,10 @@ class ScriptTimeout(ScriptError):
     status = 504
 
 
+class ScriptMemory(ScriptError):
+    """The script wanted more memory than there is for it."""
+
+
 class Unavailable(Error):
     """The request is refused for now: its script is in quarantine, or memory is short.
 

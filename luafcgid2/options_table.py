@@ -73,14 +73,21 @@ REQUESTS = (
 )
 SUPERVISION = (
     dict(name="RequestTimeout", field="request_timeout", kind="seconds", default=0, minimum=0, maximum=86400,
-         unit="seconds",
+         unit="seconds", aliases=("ScriptMaxTime",),
          doc="A script that runs longer gets a Lua error and its client a 504, and the worker lives; 0: no limit. "
-             "A web server waits 60 seconds unless it is told otherwise."),
+             "A web server waits 60 seconds unless it is told otherwise. Loops that LuaJIT has compiled cannot be "
+             "interrupted, see RequestTerminateTimeout; with jit.off() in StartupScript there are none."),
     dict(name="RequestTerminateTimeout", field="request_terminate_timeout", kind="seconds", default=0, minimum=0,
          maximum=86400, unit="seconds",
          doc="A script that runs longer and cannot be interrupted, as in a blocking C call, costs its worker: that "
              "finishes its other requests and is killed; 0: RequestTimeout and 5 seconds, none without "
              "RequestTimeout."),
+    dict(name="ScriptMaxMemory", field="script_max_memory", kind="size", default=0, minimum=1 << 20, maximum=_BIG,
+         example="32M",
+         allowed_text='a size of at least 1 MB as a string, such as "32M", or ""',
+         doc="Memory of each Lua state: a script that wants more gets Lua's error \"not enough memory\" and its client "
+             "a 500, its state is closed, and the worker lives; empty: no limit. A script file may be as large. While "
+             "Python works for a script there is no limit: a body that Receive() gives counts from then on."),
     dict(name="QuarantineStrikes", field="quarantine_strikes", kind="int", default=3, minimum=0, maximum=1000,
          doc="A script that times out, overruns its memory or brings a worker down so many times within "
              "QuarantineInterval is answered 503 for a while, and the rest of the site lives; 0: never. Its file is "

@@ -24,7 +24,7 @@ from typing import Callable, Deque, Dict, List, Optional, Tuple
 from .entry import Entry, Rules
 from .errors import Error, ScriptError, ScriptNotFound
 from .script import Script, Version
-from .state import LuaState, Services
+from .state import LuaState, Services, make
 from .upkeep import Upkeep, taken
 
 # Seconds that a request waits for another thread to build the version after a flush; a script whose top level
@@ -110,7 +110,7 @@ class StatePool(Upkeep):
 
     def _build(self, version: Version, entry: Optional[Entry] = None) -> LuaState:
         try:
-            state = LuaState(self._services, version, next(self._numbers))
+            state = make(self._services, version, next(self._numbers))
         except ScriptError as error:
             raise version.explain(error) from None
         state.pool, state.entry = self, entry

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, Callable, Optional
 
 from .decisions import Strike
-from .errors import Error, NoRoom, ProtocolError, RequestTooLarge, ScriptError, ScriptTimeout, Unavailable
+from .errors import Error, NoRoom, ProtocolError, RequestTooLarge, ScriptError, ScriptMemory, ScriptTimeout, Unavailable
 from .gate import Gate
 from .pages import render
 from .params import decode, find, guess
@@ -24,6 +24,7 @@ from .script import Resolver
 from .seat import Seat
 
 SHED_WAIT = 5.0                 # seconds after which a client may try again when memory is short
+HARM = {ScriptTimeout: "timeout", ScriptMemory: "memory"}
 _NO_TIME = b"X-ElapsedTime: 0\r\n"
 _FIVE = ord("5")
 
@@ -113,9 +114,9 @@ class Responder:
             finally:
                 seat.state = None
                 self._pool.checkin(state)
-        except ScriptTimeout:
+        except (ScriptTimeout, ScriptMemory) as error:
             well = False
-            self._strike(Strike(script_key(path), "timeout", int(started * 1e9)))
+            self._strike(Strike(script_key(path), HARM[type(error)], int(started * 1e9)))
             raise
         finally:
             if gate.held:

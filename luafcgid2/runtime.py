@@ -76,11 +76,12 @@ class Engine:
         """The shared library that holds Lua itself; interrupt.py calls into it."""
         return self._module.__file__
 
-    def new_runtime(self) -> Any:
-        """A fresh Lua runtime: bytes in, bytes out, no way into Python."""
+    def new_runtime(self, bounded: bool = False) -> Any:
+        """A fresh Lua runtime: bytes in, bytes out, no way into Python.  `bounded`: its memory is counted, and can be
+        limited by its set_max_memory."""
         runtime = self._module.LuaRuntime(
             encoding=None, unpack_returned_tuples=True, register_eval=False, register_builtins=False,
-            attribute_handlers=(_deny, _deny))
+            attribute_handlers=(_deny, _deny), max_memory=0 if bounded else None)
         runtime.execute(_FORGET_PYTHON)
         return runtime
 

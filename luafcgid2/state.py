@@ -16,11 +16,13 @@ import tempfile
 import threading
 from typing import Any, Callable, Dict, Optional, Tuple, Union
 
-from .errors import ProtocolError, ScriptError, ScriptTimeout
+from .allowance import EXHAUSTED, Allowance
+from .errors import ProtocolError, ScriptError, ScriptMemory, ScriptTimeout
 from .interrupt import Interrupter, Target
 from .params import Wanted
 from .runtime import Engine, text
 from .script import Version
+from .units import size
 
 Response = Union[bytes, Tuple[bytes, bytes]]
 # Files of the prelude that a new state does not get: it starts with the first, the next is for config.lua, the
@@ -32,14 +34,14 @@ class Services:
     """What all states of a worker share: the engine, settings for the prelude and host functions.
 
     `calls` are functions shared by all states; `per_state` makes the functions that keep something for one
-    state (a session).  Settings are bytes, numbers or booleans.
+    state (a session).  Settings are bytes, numbers or booleans.  `max_memory` is ScriptMaxMemory in bytes, 0 = none.
     """
 
     def __init__(self, engine: Engine, settings: Dict[str, Any], logger: logging.Logger,
                  calls: Dict[str, Callable[..., Any]],
-                 per_state: Callable[[], Dict[str, Callable[..., Any]]] = dict) -> None:
+                 per_state: Callable[[], Dict[str, Callable[..., Any]]] = dict, max_memory: int = 0) -> None:
         self.engine, self.logger, self.calls, self.per_state = engine, logger, calls, per_state
-        self.settings = settings
+        self.settings, self.max_memory = settings, max_memory
         self.prelude = tuple(item for item in engine.prelude() if item[0] not in APART)
         prelude = dict(engine.prelude())
         self.boot = prelude[b"boot"]
@@ -97,9 +99,14 @@ def _safe(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _failure(told: Any, message: str, traceback: str = "") -> ScriptError:
-    """The error of a script; `told` is (message, traceback) if it was interrupted."""
-    return ScriptTimeout(told[0], told[1] or traceback) if told else ScriptError(message, traceback)
+def _bounded(function: Callable[..., Any], allowance: Allowance) -> Callable[..., Any]:
+    """`_safe` in a state whose memory is limited: Python's results are not; see allowance.py."""
+    safe, leave = _safe(function), allowance.leave
+
+    def call(*arguments: Any) -> Any:
+        leave()
+        return safe(*arguments)
+    return call
 
 
 class LuaState:
@@ -111,7 +118,7 @@ class LuaState:
     """
 
     __slots__ = ("version", "pool", "entry", "pooled", "broken", "served", "heap", "running", "_runtime", "_host",
-                 "_handle", "_collect", "_target")
+                 "_handle", "_collect", "_target", "_allowance")
 
     def __init__(self, services: Services, version: Version, number: int) -> None:
         self.version, self.pooled, self.broken, self.served = version, False, False, 0
@@ -121,13 +128,16 @@ class LuaState:
         self._target = Target(services.interrupter)
         self._host = Host(version, services.logger)
         code, startup = version.code(), version.startup()
-        self._runtime = services.engine.new_runtime()
+        self._allowance = allowance = Allowance(services.max_memory) if services.max_memory else None
+        self._runtime = services.engine.new_runtime(bounded=allowance is not None)
         boot = self._runtime.execute(services.boot)
+        if allowance:
+            boot[b"bound"](allowance.enter)
         set_host, set_setting, set_module = boot[b"host"], boot[b"setting"], boot[b"module"]
         interrupted = {"interrupted": self._target.resumed}
         for calls in (services.calls, self._host.calls(), services.per_state(), interrupted):
             for name, function in calls.items():
-                set_host(name.encode(), _safe(function))
+                set_host(name.encode(), _bounded(function, allowance) if allowance else _safe(function))
         script = version.script
         own = {"script_dir": script.directory, "document_root": script.root, "state": number}
         for settings in (services.settings, own):
@@ -140,23 +150,28 @@ class LuaState:
         thread = threading.get_ident()
         services.building[thread] = self
         try:
+            if allowance:
+                allowance.attach(self._runtime)
             # Kilobytes that it takes when nothing runs.
             self.heap = self._load(load, code, b"@" + script.path, startup, version.startup_name() if startup else None)
         finally:
             del services.building[thread]
+            if allowance:
+                allowance.lift()
 
     def _load(self, load: Callable[..., Any], *arguments: Any) -> int:
         self.running = self.version
         try:
             result = load(*arguments)
         except Exception as error:
-            result = None, b"Lua failed: " + str(error).encode("utf-8", "backslashreplace"), b""
+            result = None, _described(error).encode("utf-8", "backslashreplace"), b""
         self.running = None
         told = self._target.pending and self._settle()
         if told or result.__class__ is tuple:
             # A top level that went on after it was told to end is a failed one, too.
             message, traceback = result[1:] if result.__class__ is tuple else (b"", b"")
-            raise _failure(told, text(message), text(traceback))
+            self.close()
+            raise self._failure(told, text(message), text(traceback))
         return int(result)
 
     def handle(self, params: bytes, body: Any, thread: int, wanted: Wanted) -> Response:
@@ -166,8 +181,8 @@ class LuaState:
 
         `params` is the raw PARAMS stream; `body` is bytes, or a file to read; `thread` is Info.Thread.
         `wanted` is what the state was chosen by: if the prelude reads other values in `params`, nothing runs.
-        Raises ScriptError with the Lua traceback, ScriptTimeout for one that was interrupted; ProtocolError for
-        params that are not what they seemed.
+        Raises ScriptError with the Lua traceback, ScriptTimeout for one that was interrupted, ScriptMemory for one
+        that Lua had no memory for; ProtocolError for params that are not what they seemed.
         """
         self.served += 1
         self.running = params
@@ -180,7 +195,7 @@ class LuaState:
             # Lua itself gave up (memory, a broken _G): what the state holds cannot be trusted.
             self.broken = True
             self.running = None
-            raise _failure(self._settle(), "Lua failed: %s" % error) from None
+            raise self._failure(self._settle(), _described(error)) from None
         finally:
             if on_disk:
                 self._host.body = None
@@ -190,8 +205,21 @@ class LuaState:
         if result.__class__ is not bytes and result[0] is None:
             if result[1] is False:
                 raise ProtocolError("the params are cut off, or name another script than they seem to")
-            raise _failure(told, text(result[1]), text(result[2]))
+            raise self._failure(told, text(result[1]), text(result[2]))
         return result
+
+    def _failure(self, told: Any, message: str, traceback: str = "") -> ScriptError:
+        """The error of a script; `told` is (message, traceback) if it was interrupted."""
+        if told:
+            return ScriptTimeout(told[0], told[1] or traceback)
+        exhausted = EXHAUSTED.fullmatch(message)
+        if not exhausted:
+            return ScriptError(message, traceback)
+        # What was left half done, nobody knows.
+        self.broken = True
+        place = "" if exhausted[1] else text(self.version.script.path) + ": "
+        limit = ": ScriptMaxMemory is %s" % size(self._allowance.size / 1024) if self._allowance else ""
+        return ScriptMemory(place + message + limit, traceback)
 
     def _settle(self) -> Optional[Tuple[str, str]]:
         """Another thread was at this state: nothing shall hit what it runs next.  (message, traceback) if it was
@@ -223,6 +251,8 @@ class LuaState:
     def close(self) -> None:
         """Close the runtime: Lua's finalizers run now."""
         self._target.forget()
+        if self._allowance:
+            self._allowance.forget()
         self._handle = self._collect = self._runtime = None
 
     def __enter__(self) -> "LuaState":
@@ -230,3 +260,26 @@ class LuaState:
 
     def __exit__(self, *_error: Any) -> None:
         self.pool.checkin(self)
+
+
+class BoundedState(LuaState):
+    """A state whose script may take so much memory: a class of its own, so that others pay nothing for it."""
+
+    __slots__ = ()
+
+    def handle(self, params: bytes, body: Any, thread: int, wanted: Wanted) -> Response:
+        """See LuaState."""
+        try:
+            return super().handle(params, body, thread, wanted)
+        finally:
+            self._allowance.lift()
+
+
+def make(services: Services, version: Version, number: int) -> LuaState:
+    """A new state; see LuaState."""
+    return (BoundedState if services.max_memory else LuaState)(services, version, number)
+
+
+def _described(error: Exception) -> str:
+    """What is wrong when Lua gave up outside of a script's code."""
+    return "not enough memory" if isinstance(error, MemoryError) else "Lua failed: %s" % error

@@ -57,6 +57,7 @@ def settings(config: Any, engine: Engine) -> Dict[str, Any]:
         "lua_path": encoded(config.lua_path, engine.default_path().decode()),
         "lua_cpath": encoded(config.lua_cpath, engine.default_cpath().decode()),
         "local_c_modules": config.allow_local_c_modules,
+        "max_memory": config.script_max_memory,
         "generational": engine.version in GENERATIONAL,
     }
 
@@ -82,7 +83,7 @@ def make_pool(config: Any, engine: Engine, scoreboard: Any, sessions: SessionSer
         own = sessions.for_state()
         return {name: getattr(own, method) for name, method in HOST_CALLS.items()}
 
-    services = Services(engine, settings(config, engine), logger, calls, per_state)
+    services = Services(engine, settings(config, engine), logger, calls, per_state, config.script_max_memory)
     rules = Rules(config.lua_states, config.lua_max_states, config.lua_total_states,
                   config.min_file_info_time / 1000, config.use_file_checksum, config.startup_script,
                   config.on_reload_error == "last-good" and not config.show_errors)

@@ -23,6 +23,18 @@ end
 
 local boot = {}
 
+-- Before boot.host: the state's memory is limited, except in host functions; enter() says that Lua goes on.
+function boot.bound(enter)
+  host.enter = function() enter() end
+  local function entered(...)
+    enter()
+    return ...
+  end
+  function boot.host(name, callable)
+    host[name] = function(...) return entered(callable(...)) end
+  end
+end
+
 -- Python callables are kept as upvalues of plain functions: a script cannot take hold of the Python object.
 function boot.host(name, callable)
   host[name] = function(...) return callable(...) end

@@ -13,6 +13,8 @@ local pcall, type, rawget, getmetatable, setmetatable = pcall, type, rawget, get
 local collectgarbage, floor = collectgarbage, math.floor
 local load = loadstring or load
 local settings = host.settings
+-- Where the state's memory is limited: the script's code begins.
+local enter = host.enter
 local G = _G
 -- A state whose heap has grown this much over what its script needs asks for a collection, which Python
 -- runs after the response is sent.  Lua's own collector begins only at double that, so that it does not work
@@ -26,11 +28,18 @@ local baseline, limit = 0, 0
 -- Generational collections of Lua 5.4 and later are short, and know no such pause.
 local own_pace = not settings.generational
 
+local function set_pause(live, start)
+  collectgarbage("setpause", floor(start / live * 100))
+end
+
+-- Later versions collect garbage before they say that there is not enough memory.
+if enter and _VERSION == "Lua 5.1" then set_pause = import("pace") end
+
 -- After a full collection: what is left is what the script needs.
 local function settle()
   baseline = collectgarbage("count")
   limit = baseline * 2 + GARBAGE_KB
-  if own_pace then collectgarbage("setpause", floor(2 * limit / baseline * 100)) end
+  if own_pace then set_pause(baseline, 2 * limit) end
 end
 
 -- Few scripts use Shared: its functions are loaded when one of them is first asked for.
@@ -56,6 +65,7 @@ function run.load(code, name, startup, startup_name)
   api.install()
   G.Config = load(settings.config_code, "=Config")()
   collectgarbage("restart")
+  if enter then enter() end
   local ok, message, text = true, nil, nil
   if startup then ok, message, text = call(loader.load(startup, startup_name)) end
   if ok then ok, message, text = call(loader.load(code, name)) end
@@ -80,6 +90,7 @@ function run.handle(data, body, thread, name, root)
   response.begin()
   session.begin(env, jar)
   local con = api.begin(env, jar, body, { State = settings.state, Thread = thread }, local_config)
+  if enter then enter() end
   local main = entry()
   if main == nil then return nil, NO_ENTRY, "" end
   local ok, message, text = call(main, env, con)

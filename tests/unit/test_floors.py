@@ -23,7 +23,7 @@ FLOORS = {
        "sessions.redis_store sessions.redis_url sessions.session sessions.shared sessions.shared_sqlite "
        "sessions.shared_store sessions.sqlite sessions.staging sessions.statements snapshot socketfile syslogger",
     1: "doctor.lighttpd doctor.nginx fcgi runtime",
-    0: "__init__ answer body decisions doctor errors pages params records replies roff sending units",
+    0: "__init__ allowance answer body decisions doctor errors pages params records replies roff sending units",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
