@@ -106,7 +106,8 @@ class StatePool(Upkeep):
         return state
 
     def _new_version(self, script: Script) -> Version:
-        return Version(self._services.engine, script, self._rules.startup, self._rules.checksum)
+        return Version(self._services.engine, script, self._rules.startup, self._rules.checksum,
+                       self._services.max_memory)
 
     def _build(self, version: Version, entry: Optional[Entry] = None) -> LuaState:
         try:

@@ -6,25 +6,28 @@ versions.  Path rules: PITFALLS of FastCGI front ends; the ancestor checked noth
 """
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import re
 import stat
 import threading
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import BinaryIO, Dict, Iterable, Iterator, NamedTuple, Optional, Tuple
 
-from .errors import ScriptError, ScriptForbidden, ScriptNotFound
+from .errors import ScriptError, ScriptForbidden, ScriptMemory, ScriptNotFound
 from .runtime import Engine, text
+from .units import size
 
 # What keeps a file from being read; any other reason (no descriptors, a broken disk) is the server's: 500.
 _KINDS = {errno.ENOENT: ScriptNotFound, errno.ENOTDIR: ScriptNotFound, errno.EISDIR: ScriptNotFound,
-          errno.ENAMETOOLONG: ScriptNotFound, errno.ELOOP: ScriptNotFound,
+          errno.ENAMETOOLONG: ScriptNotFound, errno.ELOOP: ScriptNotFound, errno.ENXIO: ScriptNotFound,
           errno.EACCES: ScriptForbidden, errno.EPERM: ScriptForbidden}
 # What Lua leaves of a file's name that is over 59 bytes long (LUA_IDSIZE), in messages and tracebacks.
 _CUT_NAME = re.compile(r"\.\.\.([^:\n]{40,}):(?=\d)")
 # Resolved names kept per worker; beyond it the table is emptied, so that made-up names cost no memory.
 MAX_NAMES = 2048
+PIECE = 1 << 16                 # bytes that are read at once of a file whose content is compared
 
 
 class Script(NamedTuple):
@@ -108,6 +111,25 @@ def stamp(status: os.stat_result) -> Stamp:
     return Stamp(status.st_mtime_ns, status.st_size, status.st_ino)
 
 
+@contextlib.contextmanager
+def _open(path: bytes) -> Iterator[Tuple[BinaryIO, os.stat_result]]:
+    """A regular file, and its status from before anything is read: a write in between shows as a change later.
+
+    Raises OSError.  Nothing else is opened, and nothing is waited for: opening a pipe waits for a writer, and devices
+    have no end.
+    """
+    status = os.stat(path)
+    if stat.S_ISREG(status.st_mode):
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode):
+                yield file, status
+                return
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise OSError(errno.ENXIO, "not a regular file")
+
+
 def _file_error(path: bytes, error: OSError) -> Exception:
     kind = _KINDS.get(error.errno, ScriptError)
     return kind("script %s: %s" % (text(path), error.strerror))
@@ -117,11 +139,12 @@ class Version:
     """One snapshot of a script: bytecode of the file, of StartupScript and of every module it has required.
 
     All clones of a version load from here, so an edit in progress never mixes two versions.  Threads may
-    share a version.
+    share a version.  A file of over `largest` bytes (0 = any) is a ScriptMemory.
     """
 
-    def __init__(self, engine: Engine, script: Script, startup: str = "", checksum: bool = True) -> None:
-        self.script = script
+    def __init__(self, engine: Engine, script: Script, startup: str = "", checksum: bool = True,
+                 largest: int = 0) -> None:
+        self.script, self._largest = script, largest
         self._engine, self._startup, self._checksum = engine, startup, checksum
         self._lock = threading.Lock()
         self._codes: Dict[bytes, bytes] = {}
@@ -174,24 +197,27 @@ class Version:
                 if b"\0" not in path:
                     # Until it is read: a file that comes later, or becomes readable, is a change, too.
                     self._files.setdefault(path, None)
-                with open(path, "rb") as file:
-                    # The stamp is taken first: a write in between shows as a change at the next check.
-                    taken = stamp(os.fstat(file.fileno()))
+                with _open(path) as (file, status):
+                    if self._largest and status.st_size > self._largest:
+                        raise ScriptMemory("%s: a file of %s: ScriptMaxMemory is %s" % (
+                            text(path), size(status.st_size / 1024), size(self._largest / 1024)))
                     source = file.read()
-                self._files[path] = (taken, self._digest(source))
+                self._files[path] = (stamp(status), self._digest((source,)))
                 code = self._codes[path] = self._engine.compile(source, b"@" + name)
             return code
 
-    def _digest(self, source: bytes) -> bytes:
-        return hashlib.sha256(source).digest() if self._checksum else b""
+    def _digest(self, pieces: Iterable[bytes]) -> bytes:
+        if not self._checksum:
+            return b""
+        total = hashlib.sha256()
+        for piece in pieces:
+            total.update(piece)
+        return total.digest()
 
     def _identify(self, path: bytes) -> Optional[Tuple[Stamp, bytes]]:
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                return None
-            with open(path, "rb") as file:
-                taken = stamp(os.fstat(file.fileno()))
-                return taken, self._digest(file.read()) if self._checksum else b""
+            with _open(path) as (file, status):
+                return stamp(status), self._digest(iter(lambda: file.read(PIECE), b""))
         except OSError:
             return None
 
