@@ -165,8 +165,7 @@ Entrypoint = "main"
 
 -- Memory of each Lua state: a script that wants more gets Lua's error "not enough memory" and its
 -- client a 500, its state is closed, and the worker lives; empty: no limit. A script file may be as
--- large. While Python works for a script there is no limit: a body that Receive() gives counts from
--- then on.
+-- large. Garbage counts until it is collected: allow twice what a script needs.
 -- ScriptMaxMemory = "32M"
 
 -- A script that times out, overruns its memory or brings a worker down so many times within

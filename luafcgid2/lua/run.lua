@@ -32,8 +32,7 @@ local function set_pause(live, start)
   collectgarbage("setpause", floor(start / live * 100))
 end
 
--- Later versions collect garbage before they say that there is not enough memory.
-if enter and _VERSION == "Lua 5.1" then set_pause = import("pace") end
+if enter and own_pace then set_pause = import("pace") end
 
 -- After a full collection: what is left is what the script needs.
 local function settle()
