@@ -60,7 +60,8 @@ def bombs_of_every_kind_are_stopped(site):
 
 def a_script_that_catches_it_goes_on_within_its_memory(site):
     limited(site)
-    site.write("x.lua", "function main() for i = 1, 50 do assert(not pcall(string.rep, 'x', 1e9)) end Send('caught') end")
+    site.write("x.lua", "function main() for i = 1, 50 do assert(not pcall(string.rep, 'x', 1e9)) end "
+               "Send('caught') end")
     for _ in range(3):
         equal(site.request("x.lua").body, b"caught")
 
@@ -86,7 +87,8 @@ def a_body_over_the_limit_never_aborts_the_worker(site):
 def a_host_function_that_gives_more_than_there_is_never_hangs_the_worker(site):
     # lupa's callbacks would be left with Python's lock held.
     limited(site)
-    fails(site, "local s = Receive() local t = {} for i = 1, 1e5 do t[i] = {} end", body=io.BytesIO(b"x" * (LIMIT + MB)))
+    fails(site, "local s = Receive() local t = {} for i = 1, 1e5 do t[i] = {} end",
+          body=io.BytesIO(b"x" * (LIMIT + MB)))
     fails(site, "coroutine.wrap(function() local s = Receive() local t = {} for i = 1, 1e5 do t[i] = {} end end)()",
           body=io.BytesIO(b"x" * (LIMIT + MB)))
 
@@ -101,7 +103,7 @@ def a_host_function_that_fails_with_a_full_heap_never_hangs_the_worker(site):
     found = site.run("""
         local full, size = {}, 2 ^ 20
         while size >= 16 do
-          if pcall(function() full[#full + 1] = ('x'):rep(size) .. #full end) then size = size / 1 else size = size / 2 end
+          if not pcall(function() full[#full + 1] = ('x'):rep(size) .. #full end) then size = size / 2 end
         end
         local failed = 0
         for i = 1, 100 do if not pcall(Receive) then failed = failed + 1 end end
