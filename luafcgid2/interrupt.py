@@ -17,7 +17,8 @@ it is read: who leaves a coroutine then waits in `resumed`.
 
 What no hook can interrupt: C functions (a pattern that backtracks, a blocking read), LuaJIT's compiled loops, __gc
 metamethods, hooks of the script's own (LuaJIT may not even stop a script that sets such).  Then nothing happens and
-the caller must go further: the master kills.
+the caller must go further: the master kills.  Nothing is switched off here for the sake of a limit: jit.off() makes
+LuaJIT several times slower, so that is a site's choice, in StartupScript.
 """
 from __future__ import annotations
 

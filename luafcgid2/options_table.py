@@ -88,8 +88,8 @@ SUPERVISION = (
     dict(name="ScriptMaxMemory", field="script_max_memory", kind="size", default=0, minimum=1 << 20, maximum=_BIG,
          example="32M",
          allowed_text='a size of at least 1 MB as a string, such as "32M", or ""',
-         doc="Memory of each Lua state: a script that wants more gets Lua's error \"not enough memory\" and its client "
-             "a 500, its state is closed, and the worker lives; empty: no limit. A script file may be as large. "
+         doc="Memory of each Lua state: a script that wants more gets Lua's error \"not enough memory\" and its "
+             "client a 500, its state is closed, and the worker lives; empty: no limit. A script file may be as large. "
              "Garbage counts until it is collected: allow twice what a script needs."),
     dict(name="QuarantineStrikes", field="quarantine_strikes", kind="int", default=3, minimum=0, maximum=1000,
          doc="A script that times out, overruns its memory or brings a worker down so many times within "

@@ -2,7 +2,7 @@
 -- script from another thread must know which one it is in.
 -- In: install(token) replaces coroutine.resume, wrap and close; token is the error value that ends a request.
 -- Out: addresses(), by which Python finds this state and the two tables below in memory.  LuaJIT's hooks are of
--- the whole state: there only resume is replaced, for the token.  Only stdlib.lua and boot.lua use it.
+-- the whole state: there it is done for the token, and for the depth.  Only stdlib.lua and boot.lua use it.
 
 local _, host = ...
 local coroutine, debug, tostring = coroutine, debug, tostring
@@ -15,15 +15,18 @@ local coroutines = {}
 -- Lua 5.1 has no object for the main coroutine: one that never runs stands for it.
 local MAIN = coroutine.running() or create(function() end)
 -- An error's position is that of the caller; Lua 5.1 counts a tail call as a level.
-local CALLER = _VERSION == "Lua 5.1" and 3 or 2
+local CALLER = _VERSION == "Lua 5.1" and type(jit) ~= "table" and 3 or 2
 -- Python reads the first of these in memory at any time, and it writes the second: while that is not 0, a coroutine
 -- that was left may be about to get a hook, and must not be collected.  They are tables of one place, which does not
 -- move; what is assigned to a variable would never be young again to the generational collector.
 local current, claimed = { MAIN }, { 0 }
 local exit_token
+-- LuaJIT does not count how deep C calls lie in each other, and a C stack that ends ends the process.  As PUC's limit.
+local DEEPEST = type(jit) == "table" and 200 or math.huge
+local depth = 0
 
 local function left(previous, _co, ok, ...)
-  current[1] = previous
+  current[1], depth = previous, depth - 1
   if claimed[1] ~= 0 then host.interrupted() end
   if not ok and rawequal((...), exit_token) then error(exit_token, 0) end
   return ok, ...
@@ -31,20 +34,21 @@ end
 
 local function tracked_resume(co, ...)
   if type(co) ~= "thread" then return resume(co, ...) end
+  if depth >= DEEPEST then return false, "C stack overflow" end
   local previous = current[1]
-  current[1] = co
+  current[1], depth = co, depth + 1
   return left(previous, co, resume(co, ...))
 end
 
 local function tracked_close(co, ...)
   if type(co) ~= "thread" then return close(co, ...) end
   local previous = current[1]
-  current[1] = co
+  current[1], depth = co, depth + 1
   return left(previous, co, close(co, ...))
 end
 
 local function unwrapped(previous, co, ok, ...)
-  current[1] = previous
+  current[1], depth = previous, depth - 1
   if claimed[1] ~= 0 then host.interrupted() end
   if ok then return ... end
   local value = ...
@@ -61,8 +65,9 @@ local function tracked_wrap(f)
   if type(f) ~= "function" then return wrap(f) end
   local co = create(f)
   return function(...)
+    if depth >= DEEPEST then error("C stack overflow", 2) end
     local previous = current[1]
-    current[1] = co
+    current[1], depth = co, depth + 1
     return unwrapped(previous, co, resume(co, ...))
   end
 end
@@ -97,7 +102,6 @@ function coroutines.install(token)
   -- What Python knows the address of is there as long as the state.
   debug.getregistry()[coroutines] = { MAIN, current, claimed }
   coroutine.resume = tracked_resume
-  if type(jit) == "table" then return end
   coroutine.wrap = tracked_wrap
   if close then coroutine.close = tracked_close end
 end

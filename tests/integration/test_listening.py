@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import logging
 import os
@@ -56,6 +57,25 @@ class TestUnix:
         finally:
             os.umask(before)
         assert now == umask
+
+    @as_root
+    def test_nobody_connects_before_the_socket_has_its_mode_and_owner(self, site, monkeypatch):
+        path, found = os.path.join(site.run, "x"), []
+        chown = os.chown
+
+        def look(name, *owner, **options):
+            # The one step between the file's appearance and its owner.
+            with socket.socket(socket.AF_UNIX) as visitor:
+                found.append((stat.S_IMODE(os.stat(name).st_mode), visitor.connect_ex(name)))
+            chown(name, *owner, **options)
+        monkeypatch.setattr(os, "chown", look)
+        before = os.umask(0)
+        try:
+            with listening(path, listen_owner="www-data"), socket.socket(socket.AF_UNIX) as visitor:
+                assert visitor.connect_ex(path) == 0
+        finally:
+            os.umask(before)
+        assert found == [(0o660, errno.ECONNREFUSED)]
 
     @as_root
     def test_the_socket_belongs_to_the_asked_owner_and_group(self, site):
