@@ -49,10 +49,10 @@ def besieged():
 
 def test_no_client_hangs_leaks_fattens_or_kills_a_worker(besieged):
     master, watch, siege = besieged
-    descriptors, threads = wait_until(watch.settled, "the workers are alike"), watch.threads()
+    descriptors = wait_until(watch.settled, "the workers are alike")
     for _ in range(WARM_UP):
         siege.batch(ROUNDS)
-    memory = watch.memory()
+    memory, threads = watch.memory(), watch.threads()
     for _ in range(BATCHES):
         siege.batch(ROUNDS)
         assert sorted(children(master.pid)) == watch.pids, "a worker is another one"
