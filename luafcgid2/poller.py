@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import select
 import socket
 import threading
@@ -57,6 +58,9 @@ class Poller(StandIn):
         self._family, self._type = int(listener.family), int(listener.type)
         self._listener_fd = listener.fileno()
         self._epoll = select.epoll()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        self._epoll.register(self._wake_read, select.EPOLLIN)
         self._ready: Deque[Tuple[int, int]] = deque()
         self._connections: Dict[int, Watched] = {}
         self._waiting = timeouts.waiting
@@ -81,6 +85,10 @@ class Poller(StandIn):
         if self._handoff and self.accepting:
             self._epoll.unregister(self._handoff_fd)
         self.accepting = False
+
+    def wake(self) -> None:
+        """Make a thread that is blocked in `poll` return."""
+        os.write(self._wake_write, b"x")
 
     def count(self) -> int:
         """How many connections stay open now."""
@@ -111,6 +119,8 @@ class Poller(StandIn):
             self._serve(connection, flags, seat)
         elif fd == self._listener_fd:
             self._accept(seat, leading)
+        elif fd == self._wake_read:
+            os.read(fd, 4096)
         elif fd == self._handoff_fd:
             self._inherit(seat)
 

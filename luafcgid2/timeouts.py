@@ -9,10 +9,11 @@ SendTimeout: some of an answer must be taken in each.  0 sets no bound.  Between
 """
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from math import inf
 from typing import Any, List, Set
+
+from .complaints import Complaints
 
 # Less than this in the whole of ReadTimeout is a client that holds a connection, not one that is slow.
 PROGRESS = 1024
@@ -22,15 +23,20 @@ EXTRA_PATIENCE = 1.0
 CHECK_PAUSE = 0.25
 
 
-class Timeouts:
-    """See the module's contract.  header, read, send: in seconds, 0 = none.  `waiting`: connections that have a
-    deadline, or wait for room to send."""
+def full(most: int) -> str:
+    """Why a connection is closed when there are `most` already."""
+    return "MaxConnections (%d) reached" % most
 
-    def __init__(self, header: float, read: float, send: float, logger: logging.Logger) -> None:
-        self._logger, self._next_check = logger, 0.0
+
+class Timeouts:
+    """See the module's contract.  header, read, send: in seconds, 0 = none; most: MaxConnections.  `waiting`:
+    connections that have a deadline, or wait for room to send."""
+
+    def __init__(self, header: float, read: float, send: float, most: int, complaints: Complaints) -> None:
+        self._complaints, self._next_check = complaints, 0.0
         self._header, self._read, self._send = header or inf, read or inf, send or inf
         self._reasons = {"header": "the params of a request were not whole after HeaderTimeout (%g s)" % header,
-                         "extra": "MaxConnections is reached, and no request came within %g s" % EXTRA_PATIENCE,
+                         "extra": full(most),
                          "silent": "nothing came for ReadTimeout (%g s)" % read,
                          "middle": "nothing came for ReadTimeout (%g s) in the middle of a request" % read,
                          "trickle": "fewer than %d bytes came in ReadTimeout (%g s)" % (PROGRESS, read),
@@ -91,5 +97,6 @@ class Timeouts:
                     come.append(connection)
         for reason, count in reasons.items():
             # They may be a thousand.
-            self._logger.warning("%s closed: %s", "connection" if count == 1 else "%d connections" % count, reason)
+            closed = "connection" if count == 1 else "%d connections" % count
+            self._complaints.say(reason, "%s closed: %s" % (closed, reason))
         return come

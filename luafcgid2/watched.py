@@ -19,6 +19,7 @@ from .records import KEEP_CONN, OVERLOADED, end
 from .replies import Answer
 from .seat import Seat
 from .sending import send_now
+from .timeouts import full
 
 READING = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 
@@ -98,7 +99,7 @@ class Watched(Connection):
 
     def refuse(self, complaints: Complaints, most: int) -> None:
         """There is no room for it: its requests end with FCGI_OVERLOADED, which lighttpd understands."""
-        complaints.say("full", "MaxConnections (%d) reached: a connection was closed" % most)
+        complaints.say(full(most), "connection closed: %s" % full(most))
         with contextlib.suppress(OSError):
             for request_id in self._requests:
                 send_now(self._sock, [end(request_id, 0, OVERLOADED)])

@@ -135,7 +135,8 @@ def make_poller(config: Any, listener: socket.socket, server: Server, logger: lo
                 handoff: Optional[Handoff] = None) -> Poller:
     """The connections of this worker.  Raises ListenError."""
     complaints = Complaints(logger)
-    timeouts = Timeouts(config.header_timeout, config.read_timeout, config.send_timeout, logger)
+    timeouts = Timeouts(config.header_timeout, config.read_timeout, config.send_timeout, config.max_connections,
+                        complaints)
     allowed = clients(config.allowed_clients, os.environ)
     if not allowed or listener.family not in (socket.AF_INET, socket.AF_INET6):
         return Poller(listener, server, config.max_connections, timeouts, complaints, handoff)

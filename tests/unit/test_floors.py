@@ -84,6 +84,7 @@ SIDEWAYS = {
     "sessions": "sessions.shared_store",
     "answer": "errors records",
     "body": "errors",
+    "timeouts": "complaints",
     "params": "errors",
     "records": "errors",
     "replies": "records",

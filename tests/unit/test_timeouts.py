@@ -10,6 +10,7 @@ import pytest
 from test_conformance import ENV, KEPT, Lines, get, params, post, record
 
 from luafcgid2.body import Limits
+from luafcgid2.complaints import Complaints
 from luafcgid2.fcgi import Server
 from luafcgid2.records import KEEP_CONN, PARAMS, STDIN, begin
 from luafcgid2.seat import Seat
@@ -29,7 +30,7 @@ class Visit:
         self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         self.connection = kind(self.ours, server, {}, Seat(0))
         self.connection.lock = threading.Lock()
-        self.timeouts = Timeouts(header, read, send, logger)
+        self.timeouts = Timeouts(header, read, send, 9, Complaints(logger))
 
     def at(self, now, data=b""):
         """`data` comes, and is looked at, at `now`; whether the connection stays within the time-outs."""
