@@ -32,6 +32,9 @@ return function(source, name, strip)
   return dump(chunk, strip)
 end
 """
+# Bytes.  LuaJIT bounds its own stack, not that of the C functions in it: so many string.gsub fit into each other, with
+# 8 KB each.  What is not used costs no memory.
+_JIT_STACK = 96 << 20
 _FORGET_PYTHON = b"python = nil; package.loaded.python = nil"
 
 
@@ -40,7 +43,7 @@ def _deny(*_ignored: Any) -> None:
 
 
 class Engine:
-    """One Lua version, ready to make runtimes.
+    """One Lua version, ready to make runtimes.  `stack`: bytes that a thread which runs scripts needs, 0 = as usual.
 
     `version` is a key of MODULES; `c_modules` lets Lua load C modules (lua-cjson and the like), which works
     only if no other engine was made in this process before.  Raises BootError for a version that this lupa
@@ -62,6 +65,7 @@ class Engine:
             raise BootError("LuaVersion %r: lupa %s has no %s on this machine (it has %s)" % (
                 version, lupa.__version__, name, ", ".join(self.versions()))) from error
         self.LuaError = self._module.LuaError
+        self.stack = _JIT_STACK if version == "jit" else 0
         self._lock = threading.Lock()
         self._compiler = self.new_runtime().execute(_COMPILER)
         self._prelude: Tuple[Tuple[bytes, bytes], ...] = ()

@@ -43,9 +43,6 @@ ALERT_TICKS = 2000
 QUIET_TICKS = 10
 # While draining: seconds between two looks at what is still under way.
 DRAIN_TICK = 0.01
-# Bytes.  LuaJIT bounds its own stack, not that of the C functions in it: so many string.gsub fit into each other, with
-# 8 KB each.  What is not used costs no memory.
-JIT_STACK = 96 << 20
 # As php-fpm and gunicorn have them; a reload reaches workers through the generation, not through SIGHUP.
 ACTIONS = {signal.SIGTERM: "stop", signal.SIGINT: "quit", signal.SIGQUIT: "quit", signal.SIGUSR1: "reopen",
            signal.SIGUSR2: "trace"}
@@ -113,6 +110,7 @@ class Worker:
                                 config.slow_log_time, bool(config.memory_budget), self._poller.count, access)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
+<<<<<<< HEAD
         if self._engine.version == "jit":
             threading.stack_size(JIT_STACK)
         try:
@@ -121,6 +119,11 @@ class Worker:
         except RuntimeError as error:
             # Python's word for a thread that the system refuses: RLIMIT_NPROC, or a cgroup's pids.max.
             raise BootError("WorkerThreads = %d: %s" % (len(self._seats), error)) from error
+=======
+        threading.stack_size(self._engine.stack)
+        for seat in self._seats:
+            threading.Thread(target=self._sit, args=(seat,), name="thread %d" % seat.number, daemon=True).start()
+>>>>>>> scripts
         self._poller.accept_connections()
         self._slot.pid = os.getpid()
         self._slot.threads = config.worker_threads

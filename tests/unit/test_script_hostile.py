@@ -132,7 +132,8 @@ def a_file_that_becomes_a_pipe_stops_nobody(site):
 
 def names_of_any_bytes_are_served_and_break_no_line_of_the_log(site):
     for name in ("with space.lua", "gr\u00fc\u00df.lua", "\u65e5\u672c.lua", "new\nline.lua", "quote'\".lua",
-                 "100%s%d.lua", "semi;colon.lua", "back\\slash.lua", "a?b=c&d.lua", os.fsdecode(b"latin\xe4.lua"), "tab\t.lua"):
+                 "100%s%d.lua", "semi;colon.lua", "back\\slash.lua", "a?b=c&d.lua", os.fsdecode(b"latin\xe4.lua"),
+                 "tab\t.lua"):
         site.write(name, "function main() if Env.X then error('here') end Send(Dir()) end")
         equal(site.request(os.fsencode(name).decode("utf-8", "surrogateescape")).body, site.folder.encode())
         equal((name, site.request(name, X="1").status), (name, 500))
