@@ -110,20 +110,13 @@ class Worker:
                                 config.slow_log_time, bool(config.memory_budget), self._poller.count, access)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
-<<<<<<< HEAD
-        if self._engine.version == "jit":
-            threading.stack_size(JIT_STACK)
+        threading.stack_size(self._engine.stack)
         try:
             for seat in self._seats:
                 threading.Thread(target=self._sit, args=(seat,), name="thread %d" % seat.number, daemon=True).start()
         except RuntimeError as error:
             # Python's word for a thread that the system refuses: RLIMIT_NPROC, or a cgroup's pids.max.
             raise BootError("WorkerThreads = %d: %s" % (len(self._seats), error)) from error
-=======
-        threading.stack_size(self._engine.stack)
-        for seat in self._seats:
-            threading.Thread(target=self._sit, args=(seat,), name="thread %d" % seat.number, daemon=True).start()
->>>>>>> scripts
         self._poller.accept_connections()
         self._slot.pid = os.getpid()
         self._slot.threads = config.worker_threads
