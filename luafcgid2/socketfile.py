@@ -43,11 +43,12 @@ def bind(path: str, mode: int, uid: int, gid: int, backlog: int, logger: logging
     with alone_in(os.path.dirname(path), logger):
         clear_the_way(path, logger)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # The mode is right when the file appears.  The owner follows before listen(): until then the kernel
-        # refuses every connection, so nobody ever meets a listener with other rights than the asked ones.
+        # Mode and owner are right when the file appears.  Where the owner may not write to the directory he follows
+        # before listen(): until then the kernel refuses every connection, so nobody ever meets a listener with other
+        # rights than the asked ones.
         before = os.umask(0o777 & ~mode)
         try:
-            sock.bind(path)
+            _bind_as(sock, path, uid, gid)
         except OSError as error:
             sock.close()
             raise ListenError(f"unix socket {path}: {error.strerror}") from error
@@ -63,6 +64,24 @@ def bind(path: str, mode: int, uid: int, gid: int, backlog: int, logger: logging
             raise ListenError(f"unix socket {path}: cannot give it to uid {uid}, gid {gid} (ListenOwner, "
                               f"ListenGroup): {error.strerror}") from error
         return sock
+
+
+def _bind_as(sock: socket.socket, path: str, uid: int, gid: int) -> None:
+    """Bind with the file's owner in the place of ours, if we are root and he may write to the directory."""
+    us = os.geteuid(), os.getegid()
+    if us[0] == 0 and (uid, gid) != (-1, -1):
+        try:
+            os.setegid(us[1] if gid == -1 else gid)
+            os.seteuid(us[0] if uid == -1 else uid)
+            sock.bind(path)
+            return
+        except PermissionError:
+            # The directory is root's.
+            pass
+        finally:
+            os.seteuid(us[0])
+            os.setegid(us[1])
+    sock.bind(path)
 
 
 @contextlib.contextmanager

@@ -81,6 +81,18 @@ def test_a_request_that_cannot_be_interrupted_costs_its_worker_and_nothing_else(
         assert re.search(r"worker 1 \(pid %d\): \S*/block\.lua \(GET /block\.lua\?wanted\) for \d+ s" % worker, text)
 
 
+def test_a_pattern_that_backtracks_for_ever_costs_its_worker(site):
+    site.write("pattern.lua", "function main() Send(tostring((('a'):rep(40)):find(('a-'):rep(40) .. 'b'))) end")
+    with Daemon(site, Workers=1, RequestTimeout=0.3, RequestTerminateTimeout=0.6) as daemon:
+        daemon.expect_errors("pattern.lua|is killed|was killed|is replaced")
+        [worker] = daemon.serving()
+        with contextlib.suppress(OSError, client.ProtocolError):
+            get(daemon, "pattern.lua")
+        wait_until(lambda: not is_alive(worker), "the worker is gone")
+        wait_until(lambda: daemon.serving(), "its successor serves")
+        assert get(daemon, "fine.lua").body == b"fine"
+
+
 def test_a_slow_request_is_logged_with_the_traceback_of_that_moment(site):
     slow = os.path.join(site.run, "slow.log")
     with Daemon(site, Workers=1, SlowLogTime=0.1, SlowLogPath=slow) as daemon:

@@ -59,6 +59,19 @@ class TestUnix:
         assert now == umask
 
     @as_root
+    def test_mode_and_owner_are_right_from_the_first_moment(self, site, monkeypatch):
+        path, found = os.path.join(site.run, "x"), []
+        owner = pwd.getpwnam("www-data")
+        for folder in (site.path, site.run):
+            os.chmod(folder, 0o777)
+        monkeypatch.setattr(os, "chown", lambda name, *_owner, **_options: found.append(os.stat(name)))
+        with listening(path, listen_owner="www-data", listen_group="daemon"):
+            [seen] = found
+        assert (stat.S_IMODE(seen.st_mode), seen.st_uid) == (0o660, owner.pw_uid)
+        assert seen.st_gid == grp.getgrnam("daemon").gr_gid
+        assert (os.geteuid(), os.getegid()) == (0, 0)
+
+    @as_root
     def test_nobody_connects_before_the_socket_has_its_mode_and_owner(self, site, monkeypatch):
         path, found = os.path.join(site.run, "x"), []
         chown = os.chown
