@@ -444,7 +444,7 @@ def test_an_ordinary_user_is_told_what_only_root_can_see(serve, behind):
         return [list(found) for found in examine(facts)]
 
     # What a process has not imported as root it cannot import as a user who may not enter root's home.
-    gather(master.config, Asked(nginx=nginx.conf))
+    examined()
     found = [Finding(*each) for each in as_user(privileges.resolve("nobody", ""), 60, examined)]
     assert [each.change for each in found if "only root can become www-data" in each.text] == [
         "sudo luafcgid2ctl doctor"]
