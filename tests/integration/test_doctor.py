@@ -435,6 +435,14 @@ def test_a_server_that_lighttpd_starts_is_found_by_lighttpd_s_file(site, start):
 
 
 def test_an_ordinary_user_is_told_what_only_root_can_see(serve, behind):
+    if not os.environ.get("LUAFCGID2_ALONE"):
+        # In a process of its own: who becomes nobody can import nothing more, and must not depend on other tests.
+        name = "%s::test_an_ordinary_user_is_told_what_only_root_can_see" % os.path.abspath(__file__)
+        done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", name], cwd=ROOT,
+                              env=dict(os.environ, LUAFCGID2_ALONE="1"), text=True, timeout=250,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0, done.stdout
+        return
     master = serve()
     nginx = behind(master)
     os.chown(master.address, 0, 0)
