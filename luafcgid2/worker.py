@@ -291,6 +291,8 @@ class Worker:
         poller, own = self._poller, Seat(len(self._seats))
         poller.stop_accepting()
         self._find_heirs(own)
+        # A connection that woke this worker wakes no other (EPOLLEXCLUSIVE): it is taken, if only to be passed on.
+        poller.accept_rest(own)
         # Or the way in stays open until the last request is done: clients would wait for nobody, and a
         # successor of a master that was killed would find the address in use.
         self._listener.close()
