@@ -27,15 +27,17 @@ class Monitor:
     """See the module's contract.
 
     timeout: RequestTimeout, slow: SlowLogTime, in seconds, 0 = none; measured: whether somebody wants to know the
-    size of this process; connections: gives the number of open ones; access: the access log, or None.
+    size of this process; connections: gives the number of open ones; access: the access log, or None; trim: gives
+    free memory back to the kernel.
     """
 
     def __init__(self, slot: Any, seats: List[Seat], pool: Any, logger: logging.Logger, timeout: float = 0,
                  slow: float = 0, measured: bool = False, connections: Callable[[], int] = int,
-                 access: Optional[Any] = None) -> None:
+                 access: Optional[Any] = None,
+                 trim: Callable[[], object] = int) -> None:
         self._slot, self._seats, self._pool, self._logger = slot, seats, pool, logger
         self._timeout, self._slow, self._measured = timeout, slow, measured
-        self._connections, self._access = connections, access
+        self._connections, self._access, self._trim = connections, access, trim
         self._evictions = slot.evict
         self._next_slow = self._next_measured = 0.0
         # By thread: the start of the request that is described in its line, logged as slow, told to end.
@@ -60,10 +62,12 @@ class Monitor:
         if slot.evict != self._evictions:
             self._evictions = slot.evict
             slot.evicted += self._pool.evict()
+            self._trim()
 
     def rest(self) -> None:
         """All is answered."""
         self.tick()
+        self._trim()
         self._publish(time.monotonic())
         if self._access is not None:
             self._access.flush()

@@ -28,6 +28,7 @@ import setproctitle
 from . import log
 from .accesslog import open_log
 from .errors import BootError, Error
+from .heap import Heap
 from .monitor import Monitor
 from .popen import Popens
 from .ready import Reporter
@@ -93,7 +94,8 @@ class Worker:
 
     def _boot(self) -> None:
         self._handle_signals()
-        config, scoreboard = self._config, self._scoreboard
+        config, scoreboard, heap = self._config, self._scoreboard, Heap()
+        heap.configure()
         self._sessions = make_sessions(config, self._logger)
         self._shared = make_shared(config, self._sessions, self._logger)
         self._popens = Popens()
@@ -107,7 +109,8 @@ class Worker:
         self._server = make_server(config, respond, self._logger)
         self._poller = make_poller(config, self._listener, self._server, self._logger, self._handoff)
         self._monitor = Monitor(self._slot, self._seats, self._pool, self._logger, config.request_timeout,
-                                config.slow_log_time, bool(config.memory_budget), self._poller.count, access)
+                                config.slow_log_time, bool(config.memory_budget), self._poller.count, access,
+                                heap.trim)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         threading.stack_size(self._engine.stack)
@@ -162,7 +165,8 @@ class Worker:
         self._leader = seat
 
         def leading() -> bool:
-            return self._epoch == epoch
+            # Garbage first: a burst of large answers would leave that of all of them.
+            return self._epoch == epoch and not pool.pending
 
         while self._epoch == epoch:
             if poller.idle:

@@ -102,6 +102,24 @@ def test_slow_readers_take_no_more_memory_than_send_memory():
         wait_until(lambda: files(worker.pid) == opened, "the files are closed")
 
 
+def test_a_worker_is_as_small_after_large_answers_as_before():
+    with serving(worker_threads=4, lua_states=1) as worker, contextlib.ExitStack() as stack:
+        worker.ask("big.lua")
+        wait_until_quiet(worker)
+        before = memory(worker.pid)
+        for _ in range(2):
+            # Each thread takes its turn: the first two are held, and the main thread appoints the others.
+            with worker.waiting(2):
+                for _ in range(5):
+                    worker.ask("big.lua")
+            slow = [stack.enter_context(worker.client()) for _ in range(10)]
+            for one in slow:
+                one.send_raw(worker.records("big.lua"))
+            for one in slow:
+                assert len(one.read_response().body) == BIG
+        wait_until(lambda: memory(worker.pid) < before + BIG, "what was used is given back")
+
+
 def test_a_reader_that_takes_nothing_is_closed_after_send_timeout():
     with serving(send_timeout=0.5) as worker, worker.client() as slow:
         slow.send_raw(worker.records("big.lua"))

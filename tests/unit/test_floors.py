@@ -15,7 +15,7 @@ FLOORS = {
     5: "census changeover children door guards master monitor notify orders poller ready reload roster scaling "
        "signals standin supervision upgrade watched wear wiring worker",
     4: "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why responder",
-    3: "check doctor.visitor entry gate hung memory migrate pool quarantine reference state status status.desk "
+    3: "check doctor.visitor entry gate heap hung memory migrate pool quarantine reference state status status.desk "
        "status.metrics status.page status.plain stopped top upkeep watch",
     2: "accesslog allowed backlog changes client config configtext docroot doctor.modules handoff interrupt listener "
        "log logfile logformat luaconfig options options_logs options_processes options_table pidfile popen privileges "
