@@ -8,6 +8,8 @@ SITE ?= examples
 # make test: which tests, and more options of pytest.
 TESTS ?= tests
 ARGS ?=
+# make test: processes that run tests.  Most tests wait for something, so one more than there are cores.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)
 # make fuzz: options of tests/fuzz/guided.py.
 FUZZ ?=
 # make bench: options of benchmarks/bench.py; make bench-sessions: of benchmarks/sessions.py; make bench-idle: of
@@ -71,7 +73,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' luafcgid2/__init__.py)
 
 help:
 	@echo 'make run        serve $(SITE)/ on http://$(HTTP)   (HTTP=host:port SITE=folder)'
-	@echo 'make test       install what the tests need, run them   (TESTS=tests/unit ARGS=-x)'
+	@echo 'make test       install what the tests need, run them   (TESTS=tests/unit ARGS=-x JOBS=0)'
 	@echo 'make fuzz       hostile input for the decoders and a server   (FUZZ="--seconds 600 params")'
 	@echo 'make lint       ruff, mypy, bandit, luacheck, shellcheck; make test does so, too'
 	@echo 'make coverage   every test, and which lines of the package none reaches'
@@ -93,7 +95,7 @@ test:
 	@.ci/apt $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory $(VENV)/test
 	@$(MAKE) --no-print-directory $(VENV)/lint || echo 'no make lint on this machine: tests/unit/test_checks.py is skipped'
-	@exec $(VENV)/bin/python -m pytest --timeout=300 $(ARGS) $(TESTS)
+	@exec $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --timeout=300 $(ARGS) $(TESTS)
 
 fuzz: $(VENV)/fuzz
 	@exec $(VENV)/bin/python tests/fuzz/guided.py $(FUZZ)

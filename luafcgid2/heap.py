@@ -1,8 +1,8 @@
 """The C library's heap of one worker: where Python and Lua get their memory, and how it goes back to the kernel.
 
-In: nothing.  Out: settings of malloc, and memory given back.  worker.py calls `configure` once before its threads
-start; monitor.py calls `trim` when nothing is under way.  Other C libraries than glibc have no such settings: there
-nothing is done.
+In: nothing.  Out: settings of malloc, and memory given back.  wiring.py calls `configure` once before the threads of
+a worker start; monitor.py calls `trim` when nothing is under way.  Other C libraries than glibc have no such
+settings: there nothing is done.
 
 glibc gives each thread an arena, which keeps what was freed in it; and whoever frees a large block once has all
 blocks up to that size come from there from then on.  Answers of some megabytes, made by each thread in turn, so stay
@@ -11,6 +11,7 @@ there is nothing to do, a worker is as small after them as before (mallopt(3), m
 """
 from __future__ import annotations
 
+import contextlib
 import ctypes
 
 from . import procfs
@@ -43,6 +44,10 @@ class Heap:
 
     def trim(self) -> None:
         """Give the kernel back what is free, if the process has grown since the last time."""
-        if self._malloc_trim is not None and procfs.rss_kb("self") >= self._least + GROWN_KB:
-            self._malloc_trim(ctypes.c_size_t(0))
-            self._least = procfs.rss_kb("self")
+        if self._malloc_trim is None:
+            return
+        # Without descriptors /proc cannot be read: another time, then.
+        with contextlib.suppress(OSError):
+            if procfs.rss_kb("self") >= self._least + GROWN_KB:
+                self._malloc_trim(ctypes.c_size_t(0))
+                self._least = procfs.rss_kb("self")

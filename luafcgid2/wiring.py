@@ -1,8 +1,8 @@
 """Builds the parts of a worker from the configuration: the one place that knows which option goes where.
 
 In: a Config, an Engine, a Scoreboard, a logger.  Out: session service, shared dictionary, state pool,
-responder, FastCGI server, poller.  worker.py calls it after the fork; tests build the same parts without a fork.  It
-starts nothing.
+responder, FastCGI server, poller, monitor.  worker.py calls it after the fork; tests build the same parts without a
+fork.  It starts nothing.
 """
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import os
 import resource
 import socket
 import sys
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from .allowed import Allowed, clients
 from .complaints import Complaints
 from .fcgi import Limits, Server
 from .handoff import Handoff
+from .heap import Heap
+from .monitor import Monitor
 from .poller import Poller
 from .pool import Rules, StatePool
 from .popen import Popens
@@ -27,6 +29,7 @@ from .responder import Responder
 from .runtime import Engine
 from .scoreboard import GENERATION, Scoreboard
 from .script import Resolver
+from .seat import Seat
 from .sessions import open_store
 from .sessions.session import HOST_CALLS, SessionService
 from .sessions.shared import HOST_CALLS as SHARED_CALLS, SharedService
@@ -142,3 +145,12 @@ def make_poller(config: Any, listener: socket.socket, server: Server, logger: lo
         return Poller(listener, server, config.max_connections, timeouts, complaints, handoff)
     accept = Allowed(listener, allowed, complaints).accept
     return Poller(listener, server, config.max_connections, timeouts, complaints, handoff, accept)
+
+
+def make_monitor(config: Any, slot: Any, seats: List[Seat], pool: StatePool, poller: Poller, access: Optional[Any],
+                 logger: logging.Logger) -> Monitor:
+    """Who watches over the threads; before they start, because it makes the settings of their heap."""
+    heap = Heap()
+    heap.configure()
+    return Monitor(slot, seats, pool, logger, config.request_timeout, config.slow_log_time,
+                   bool(config.memory_budget), poller.count, access, heap.trim)

@@ -28,13 +28,12 @@ import setproctitle
 from . import log
 from .accesslog import open_log
 from .errors import BootError, Error
-from .heap import Heap
-from .monitor import Monitor
 from .popen import Popens
 from .ready import Reporter
 from .scoreboard import DRAINING, READY
 from .seat import Seat
-from .wiring import make_desk, make_poller, make_pool, make_responder, make_server, make_sessions, make_shared
+from .wiring import (
+    make_desk, make_monitor, make_poller, make_pool, make_responder, make_server, make_sessions, make_shared)
 
 CALM_TICK = 0.02
 # After a request that ran long others are likely: then it ticks faster, for ALERT_TICKS ticks.  Each tick takes
@@ -94,8 +93,7 @@ class Worker:
 
     def _boot(self) -> None:
         self._handle_signals()
-        config, scoreboard, heap = self._config, self._scoreboard, Heap()
-        heap.configure()
+        config, scoreboard = self._config, self._scoreboard
         self._sessions = make_sessions(config, self._logger)
         self._shared = make_shared(config, self._sessions, self._logger)
         self._popens = Popens()
@@ -108,9 +106,7 @@ class Worker:
         respond = access.around(self._responder.respond) if access else self._responder.respond
         self._server = make_server(config, respond, self._logger)
         self._poller = make_poller(config, self._listener, self._server, self._logger, self._handoff)
-        self._monitor = Monitor(self._slot, self._seats, self._pool, self._logger, config.request_timeout,
-                                config.slow_log_time, bool(config.memory_budget), self._poller.count, access,
-                                heap.trim)
+        self._monitor = make_monitor(config, self._slot, self._seats, self._pool, self._poller, access, self._logger)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         threading.stack_size(self._engine.stack)

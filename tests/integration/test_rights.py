@@ -75,6 +75,8 @@ def test_trace_signals_no_process_of_somebody_else_and_prints_no_control_charact
     os.chmod(site.path, 0o755)
     os.chmod(site.run, 0o777)
     with Daemon(site, Workers=1, User="www-data") as daemon:
+        # It stands still for as long as the answer takes.
+        daemon.expect_errors("is stopped by a signal")
         assert os.stat("/proc/%d" % daemon.master).st_uid == pwd.getpwnam("www-data").pw_uid
         worker, = children(daemon.master)
         # A script can write to the memory of its own process, and so to the scoreboard: as if it had.

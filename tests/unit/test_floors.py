@@ -44,7 +44,7 @@ SIDEWAYS = {
     "children": "signals",
     "reload": "signals",
     "upgrade": "ready supervision",
-    "worker": "monitor ready wiring",
+    "worker": "ready wiring",
     "poller": "standin watched", "standin": "watched",
     "status.desk": "status",
     "pool": "entry state upkeep",
@@ -88,7 +88,7 @@ SIDEWAYS = {
     "params": "errors",
     "records": "errors",
     "replies": "records",
-    "wiring": "poller ready",
+    "wiring": "monitor poller ready",
 }
 DOORS = {
     "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "control", "ctl", "manual", "doctor.report"},
