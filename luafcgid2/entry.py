@@ -17,29 +17,32 @@ from .state import LuaState
 class Entry:
     """All that is known of one script: its current version, the clones of it, and what they have done.
 
-    `gone` is set once the pool has forgotten it.  `requests`, `errors`, `busy` (seconds), `most` (seconds) and
-    `latencies` (by bucket) are counted by seat.py for the status page; two threads at once may lose one.  `heap` is
-    the kilobytes of a clone at rest.
+    `used` is when it was last asked for (monotonic seconds).  `gone` is set once the pool has forgotten it.
+    `errors`, `busy` (seconds), `most` (seconds) and `latencies` (requests by bucket) are counted by seat.py for the
+    status page; two threads at once may lose one.  `heap` is the kilobytes of a clone at rest.
     """
 
     __slots__ = ("script", "version", "idle", "total", "used", "next_check", "generation", "failed", "failure",
-                 "refreshing", "gone", "requests", "errors", "busy", "most", "heap",
-                 "latencies")
+                 "refreshing", "gone", "errors", "busy", "most", "heap", "latencies")
 
     def __init__(self, script: Script, version: Version, generation: int) -> None:
         self.script, self.version, self.generation = script, version, generation
         self.idle: List[LuaState] = []
         self.total = 0
-        self.used = 0
-        self.next_check = 0.0
+        self.used = self.next_check = 0.0
         # The newer version that could not be built, and why.
         self.failed: Optional[Version] = None
         self.failure: Optional[Error] = None
         self.refreshing = threading.Lock()
         self.gone = False
-        self.requests = self.errors = self.heap = 0
+        self.errors = self.heap = 0
         self.busy = self.most = 0.0
         self.latencies: List[int] = [0] * BUCKETS
+
+    @property
+    def requests(self) -> int:
+        """How many requests its clones have answered."""
+        return sum(self.latencies)
 
 
 class Rules:

@@ -17,9 +17,10 @@ from flup.server import fcgi_base as flup
 
 from . import records
 from .body import DISCARD_LIMIT, Body, Limits
+from .delivery import deliver
 from .errors import ProtocolError
 from .params import encode, exceeds, walk
-from .replies import Answer, frame
+from .replies import Answer
 from .sending import NOTHING, Buffer, Outbox, Sending, send_now
 
 RECV_SIZE = 65536
@@ -205,7 +206,7 @@ class Connection(Sending, flup.Connection):
         if self._requests:
             self._requests.pop(request_id, None)
         self.served = True
-        left = send_now(self._sock, frame(request_id, answer))
+        left = deliver(self._sock, request_id, answer)
         if left:
             self.defer(left, not flags & 1 and not self._requests)
         elif not self._requests and (not flags & 1 or self.server.draining):
@@ -328,7 +329,7 @@ class Server(flup.BaseFCGIServer):
         super().__init__(None, roles=(records.RESPONDER,))
         self.respond = respond
         self._connectionClass = Connection
-        self.limits, self.logger = limits, logger
+        self.limits, self.logger, self._plain_params = limits, logger, limits.plain_params
         self.capability = {flup.FCGI_MAX_CONNS: connections, flup.FCGI_MAX_REQS: requests,
                            flup.FCGI_MPXS_CONNS: 1}
         # What slow readers have not taken yet, of all connections.
@@ -353,15 +354,12 @@ class Server(flup.BaseFCGIServer):
         most are that, and need no Connection.  None: make one and feed it `data`.  Else what is left to be sent,
         mostly nothing: the caller then closes the socket, also when this raises.
         """
-        whole = records.whole_request(data)
-        if whole is None:
-            return None
-        role, flags, params = whole
-        if flags & 1 or role not in self.roles or len(params) > self.limits.plain_params:
+        params = records.plain_request(data)
+        if not params or len(params) > self._plain_params:
             return None
         seat.bytes_in += len(data)
         try:
-            return send_now(sock, frame(1, self.respond(params, b"", 0, seat)))
+            return deliver(sock, 1, self.respond(params, b"", 0, seat))
         except (ProtocolError, OSError) as error:
             self.complain(error)
         return NOTHING

@@ -167,26 +167,37 @@ class Poller(StandIn):
                 connection.watch(self._epoll)
 
     def _accept(self, seat: Seat, leading: Callable[[], bool]) -> None:
+        late = None
         for taken in range(self._burst):
             try:
                 fd, _peer = self._take()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 self._burst = taken or 1
-                return
+                break
             except OSError as error:
                 self._accept_failed(error)
-                return
-            self._welcome(SocketType(self._family, self._type, 0, fd), seat)
+                break
+            seat.accepted += 1
+            sock = SocketType(self._family, self._type, 0, fd)
+            if not self._welcome(sock, seat):
+                late = late or []
+                late.append(sock)
             if not leading() or not self.accepting:
-                return
-        self._burst = min(2 * self._burst, ACCEPT_BURST)
+                break
+        else:
+            self._burst = min(2 * self._burst, ACCEPT_BURST)
+        if late:
+            # The web server has connected, but was stopped before it could send, perhaps by us: it goes first.
+            os.sched_yield()
+            for sock in late:
+                self._welcome(sock, seat, True)
 
     def _socket(self, fd: int) -> SocketType:
         return SocketType(self._family, self._type, 0, fd)
 
-    def _welcome(self, sock: socket.socket, seat: Seat) -> None:
-        """Serve a new connection; watch it if it stays."""
-        seat.accepted += 1
+    def _welcome(self, sock: socket.socket, seat: Seat, again: bool = False) -> bool:
+        """Serve a new connection; watch it if it stays.  False if nothing has come yet: then the caller keeps it, and
+        comes `again`."""
         seat.serial += 1
         seat.serving = True
         try:
@@ -194,23 +205,33 @@ class Poller(StandIn):
                 data = sock.recv(RECV_SIZE, DONTWAIT)
             except OSError:
                 # Nothing has come yet, or it is broken, which `receive` will tell.
+                if not again:
+                    return False
                 data = None
             left = self._server.answer_at_once(sock, data, seat) if data else None
             if left is not None and not left:
-                return
-            connection = self._make(sock, self._server, self._connections, seat)
-            sock = None
-            if left:
-                connection.defer(left, True)
-                more = False
-            else:
-                more = connection.receive() if data is None else connection.feed(data)
-            while more:
-                more = connection.receive()
-        finally:
-            if sock is not None:
                 sock.close()
+                return True
+            self._stay(sock, data, left, seat)
+        except BaseException:
+            sock.close()
+            raise
+        finally:
             seat.serving = False
+        return True
+
+    def _stay(self, sock: socket.socket, data: Optional[bytes], left: Any, seat: Seat) -> None:
+        """Make a connection of a socket that stays after its first read, which gave `data`; `left` of an answer is to
+        be sent."""
+        connection = self._make(sock, self._server, self._connections, seat)
+        if left:
+            connection.defer(left, True)
+            more = False
+        else:
+            more = connection.receive() if data is None else connection.feed(data)
+        while more:
+            more = connection.receive()
+        seat.serving = False
         if connection.open:
             # Only here, because most do not stay.
             if len(self._connections) < self._max or self._make_room():

@@ -42,7 +42,6 @@ class StatePool(Upkeep):
         self._lock = threading.Lock()
         self._total = 0
         self._numbers = itertools.count()
-        self._clock = itertools.count(1)
         self._short: Deque[Entry] = deque()
         self._heavy: Deque[LuaState] = deque()
 
@@ -57,8 +56,8 @@ class StatePool(Upkeep):
         entry = self._entries.get((script.path, script.root))
         if entry is None:
             return self._first(script)
-        entry.used = next(self._clock)
         now = time.monotonic() if now is None else now
+        entry.used = now
         generation = self._generation() if generation is None else generation
         if (entry.next_check <= now or entry.generation != generation
                 or entry.script.real != script.real):
@@ -74,15 +73,25 @@ class StatePool(Upkeep):
 
     def checkin(self, state: LuaState) -> None:
         """Take a state back: kept if its version is current, closed otherwise."""
+        entry = state.entry
+        idle = entry.idle
+        if state.pooled and entry.version is state.version and not state.broken and not entry.gone:
+            idle.append(state)
+            if entry.idle is idle:
+                return
+            # The version was replaced just now: whoever did so may have emptied the list before.
+            try:
+                idle.remove(state)
+            except ValueError:
+                return
+        self._discard(state, entry)
+
+    def _discard(self, state: LuaState, entry: Entry) -> None:
+        """Close a state that is not kept, and count it out."""
         if state.pooled:
-            entry = state.entry
             with self._lock:
-                current = not entry.gone and entry.version is state.version
-                if current and not state.broken:
-                    entry.idle.append(state)
-                    return
                 self._total -= 1
-                if current:
+                if not entry.gone and entry.version is state.version:
                     entry.total -= 1
         state.close()
 
@@ -92,8 +101,8 @@ class StatePool(Upkeep):
         state = self._build(version)
         state.entry = entry = Entry(script, version, generation)
         entry.heap = state.heap
-        entry.next_check = time.monotonic() + self._rules.keep
-        entry.used = next(self._clock)
+        entry.used = time.monotonic()
+        entry.next_check = entry.used + self._rules.keep
         state.pooled = self._reserve(entry) is not None
         with self._lock:
             known = self._entries.setdefault((script.path, script.root), entry)
@@ -225,8 +234,9 @@ class StatePool(Upkeep):
             return
         state.pooled = True
         with self._lock:
-            old, entry.idle = entry.idle, [state]
+            # In this order: see checkin, which takes no lock.
             entry.version, entry.failed, entry.failure, entry.total = version, None, None, 1
+            old, entry.idle = entry.idle, [state]
             self._total += 1
             if entry.gone:
                 # Evicted while we built: nobody will ask this entry for a state again.

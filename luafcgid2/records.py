@@ -87,18 +87,34 @@ def tail(request_id: int) -> bytes:
 
 
 TAIL_1 = tail(1)
-# How a request with id 1 begins: BEGIN_REQUEST, by role and flags, and the first half of PARAMS' header.
+# How a request with id 1 begins: BEGIN_REQUEST, by role and flags, and the first half of PARAMS' header; the second
+# half is the content's length, that of the padding, and a reserved byte.
 _BEGINNINGS = {begin(1, role, flags) + header(PARAMS, 1, 0)[:4]: (role, flags)
                for role in (RESPONDER, AUTHORIZER, FILTER) for flags in (0, KEEP_CONN)}
+_PLAIN = begin(1) + header(PARAMS, 1, 0)[:4]
+_HEAD = struct.Struct("!20sHB")
+_head_of = _HEAD.unpack_from
+# With one byte of params.
+_SHORTEST = 41
 
 
 def whole_request(buffer: bytes) -> Optional[Tuple[int, int, bytes]]:
     """(role, flags, params) of a buffer that is BEGIN, one PARAMS, empty PARAMS, empty STDIN of request id 1, and
     nothing else: what a GET looks like from nginx and lighttpd.  None means: cut the records one by one."""
-    known = _BEGINNINGS.get(buffer[:20])
-    if known is None or len(buffer) < 40:
+    if len(buffer) < _SHORTEST:
         return None
-    stop = 24 + (buffer[20] << 8) + buffer[21]
-    if stop == 24 or buffer[stop + buffer[22]:] != TAIL_1:
+    beginning, length, padding = _head_of(buffer)
+    known = _BEGINNINGS.get(beginning)
+    if known is None or not length or buffer[24 + length + padding:] != TAIL_1:
         return None
-    return known[0], known[1], buffer[24:stop]
+    return known[0], known[1], buffer[24:24 + length]
+
+
+def plain_request(buffer: bytes) -> bytes:
+    """The params of such a buffer where the role is the Responder's and the connection is not to be kept; or b""."""
+    if len(buffer) >= _SHORTEST:
+        beginning, length, padding = _head_of(buffer)
+        stop = 24 + length
+        if beginning == _PLAIN and buffer[stop + padding:] == TAIL_1:
+            return buffer[24:stop]
+    return b""

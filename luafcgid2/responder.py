@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from time import monotonic
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from .decisions import Strike
 from .errors import (
@@ -20,8 +20,9 @@ from .pages import render
 from .params import decode, find, guess
 from .pool import StatePool
 from .replies import Answer, Reply
+from .routes import Route, Routes
 from .runtime import text
-from .scoreboard import GENERATION, QUARANTINE_SERIAL, SHEDDING, script_key
+from .scoreboard import CHANGES, GENERATION, SHEDDING, script_key
 from .script import Resolver
 from .seat import Seat
 
@@ -45,6 +46,7 @@ class Responder:
                  pages: Optional[Callable[[bytes], Optional[Reply]]] = None) -> None:
         self._pool, self._resolver, self._cells, self._gate, self._logger = pool, resolver, board.cells, gate, logger
         self._show_errors, self._elapsed, self._strike, self._pages = show_errors, elapsed, strike, pages
+        self._routes = Routes()
         self.last_script = b""
 
     def respond(self, params: bytes, body: Any, problem: int, seat: Seat) -> Answer:
@@ -54,8 +56,8 @@ class Responder:
         `body` is bytes, or a file to read; `problem` the HTTP status for a body that was refused, or 0.
         """
         started = monotonic()
-        seat.begin(started, params)
-        size, failed = 0, False
+        seat.started, seat.params, seat.entry, seat.heap = started, params, None, 0
+        seconds, size, failed = 0.0, 0, False
         try:
             answer = self._answer(params, body, problem, seat)
             seconds = monotonic() - started
@@ -67,7 +69,7 @@ class Responder:
                 size, failed = len(answer.head) + len(answer.rest), answer.head[8] == _FIVE
             return answer
         finally:
-            seat.end(monotonic() - started, size, failed)
+            seat.end(seconds or monotonic() - started, size, failed)
 
     def _answer(self, params: bytes, body: Any, problem: int, seat: Seat) -> Answer:
         try:
@@ -77,51 +79,71 @@ class Responder:
                     return page
             if problem:
                 raise _problem(problem, params)
+            state, route = None, self._routes.find(params)
+            if (route is not None and route.changes == self._cells[CHANGES] and route.until > seat.started
+                    and route.entry.failure is None):
+                try:
+                    state = route.entry.idle.pop()
+                except IndexError:
+                    pass
             try:
-                return self._run(params, body, guess(params) or find(params), seat)
+                if state is None:
+                    return self._find_and_run(guess(params) or find(params), params, body, seat)
+                route.entry.used = seat.started
+                self.last_script = route.path
+                seat.run(route.path)
+                return self._run(state, route.wanted, params, body, seat)
             except ProtocolError:
                 # Bytes that look like a pair, or lengths that lie: walk them, and say what is wrong.
-                return self._run(params, body, find(params), seat)
+                return self._find_and_run(find(params), params, body, seat)
         except ProtocolError:
             raise
         except Error as error:
+            harm = HARM.get(type(error))
+            if harm:
+                self._strike(Strike(script_key(seat.script), harm, int(seat.started * 1e9)))
             return self._failure(error, params, seat)
         except Exception as error:
             self._logger.exception("unexpected error")
             return self._failure(ScriptError("unexpected error: %r" % error), params, seat)
 
-    def _run(self, params: bytes, body: Any, wanted: Any, seat: Seat) -> Answer:
-        cells, started = self._cells, seat.started
+    def _find_and_run(self, wanted: Tuple[bytes, bytes], params: bytes, body: Any, seat: Seat) -> Answer:
+        """For the first request to a script, and when its file, the generation or the quarantine is to be looked at."""
+        cells, gate, started = self._cells, self._gate, seat.started
+        changes = cells[CHANGES]
         generation = cells[GENERATION]
         script = self._resolver.resolve(wanted[0], wanted[1], started, generation)
         path = self.last_script = script.path
         if cells[SHEDDING]:
             raise Unavailable("memory is short (MemoryBudget): %s is not run" % text(path), SHED_WAIT)
-        gate = self._gate
-        if gate.held or gate.serial != cells[QUARANTINE_SERIAL]:
-            wait = gate.check(path)
-            if wait:
-                raise Unavailable("%s is in quarantine for %.0f s more" % (text(path), wait), wait)
+        wait = gate.check(path)
+        if wait:
+            raise Unavailable("%s is in quarantine for %.0f s more" % (text(path), wait), wait)
         well = True
         seat.run(path)
         try:
             state = self._pool.checkout(script, started, generation)
-            seat.state, seat.entry = state, state.entry
-            # What `with` does, without its two calls.
-            try:
-                answer = state.handle(params, body, seat.number, wanted)
-            except ScriptError as error:
-                raise state.version.explain(error) from None
-            finally:
-                seat.state = None
-                self._pool.checkin(state)
-        except (ScriptTimeout, ScriptMemory) as error:
+            if not gate.held:
+                until = min(state.entry.next_check, self._resolver.until(wanted))
+                self._routes.learn(Route(until, changes, wanted, state.entry, path))
+            return self._run(state, wanted, params, body, seat)
+        except (ScriptTimeout, ScriptMemory):
             well = False
-            self._strike(Strike(script_key(path), HARM[type(error)], int(started * 1e9)))
             raise
         finally:
-            if gate.held:
-                gate.done(path, well)
+            gate.done(path, well)
+
+    def _run(self, state: Any, wanted: Tuple[bytes, bytes], params: bytes, body: Any, seat: Seat) -> Answer:
+        """The crossing, in a state that is checked out."""
+        seat.state, seat.entry = state, state.entry
+        # What `with` does, without its two calls.
+        try:
+            answer = state.handle(params, body, seat.number, wanted)
+        except ScriptError as error:
+            raise state.version.explain(error) from None
+        finally:
+            seat.state = None
+            self._pool.checkin(state)
         if answer.__class__ is bytes:
             return answer
         if len(answer) == 3:

@@ -26,7 +26,9 @@ HEADER = ("magic", "layout", "generation", "slots", "threads", "used", "since_st
           "asked", "answered", "shedding", "quarantine_serial", "restarts", "most_busy", "limit_reached", "queue",
           "queue_most", "queue_limit", "past_requests", "past_errors", "past_timeouts", "past_us", "past_in",
           "past_out", "past_accepted", "past_cpu_us", "reloads", "pss_kb", "budget_kb", "retired", "past_slow",
-          "past_evicted", "killed")
+          "past_evicted", "killed", "changes")
+# What a worker must know before it runs a script: whenever one of these changes, `changes` moves, too.
+NOTED = ("generation", "shedding", "quarantine_serial")
 WORKER = ("pid", "state", "since_start", "heartbeat", "requests", "busy", "errors", "timeouts", "busy_us",
           "bytes_in", "bytes_out", "accepted", "connections", "threads", "states", "heap_kb", "cpu_us",
           "evicted", "slow", "traced", "pss_kb", "awake",
@@ -56,6 +58,7 @@ GENERATION = HEADER.index("generation")
 LAYOUT = zlib.crc32(repr((HEADER, WORKER, THREAD, SCRIPT, QUARANTINED, TEXTS, BUCKETS, SCRIPTS, QUARANTINE)).encode())
 QUARANTINE_SERIAL = HEADER.index("quarantine_serial")
 SHEDDING = HEADER.index("shedding")
+CHANGES = HEADER.index("changes")
 
 
 class Line:
@@ -69,7 +72,7 @@ class Line:
 
     def __init_subclass__(cls) -> None:
         for offset, name in enumerate(cls.FIELDS):
-            setattr(cls, name, _cell(offset))
+            setattr(cls, name, (_noted_cell if name in NOTED else _cell)(offset))
 
     def __init__(self, cells: memoryview, base: int) -> None:
         self.cells, self.base = cells, base
@@ -99,6 +102,16 @@ def _cell(offset: int) -> property:
         line.cells[line.base + offset] = value
 
     return property(get, put)
+
+
+def _noted_cell(offset: int) -> property:
+    def put(line: Line, value: int) -> None:
+        if line.cells[line.base + offset] != value:
+            line.cells[line.base + offset] = value
+            # Afterwards: who sees the new number sees the new value.
+            line.cells[line.base + CHANGES] += 1
+
+    return _cell(offset).setter(put)
 
 
 class _Text:
@@ -285,8 +298,8 @@ class Scoreboard:
 
     def flush(self) -> int:
         """Increment the generation and return it; the master only."""
-        self.cells[GENERATION] += 1
-        return self.cells[GENERATION]
+        self.header.generation += 1
+        return self.generation
 
     def slot(self, number: int) -> WorkerSlot:
         """Slot `number` (0 and up); IndexError past the last one."""

@@ -70,6 +70,11 @@ class Resolver:
         self._known[name, root] = (now + self._keep, generation, script)
         return script
 
+    def until(self, wanted: Tuple[bytes, bytes]) -> float:
+        """When the answer to these two was or is to be found anew (monotonic seconds)."""
+        known = self._known.get(wanted)
+        return known[0] if known is not None else 0.0
+
     def _look(self, name: bytes, root: bytes) -> Script:
         if not name or not root:
             missing = "SCRIPT_FILENAME" if not name else "DOCUMENT_ROOT"

@@ -20,7 +20,8 @@ class Seat:
 
     `serial` moves whenever the thread begins something; `serving` is whether it is at it, `polling` whether it
     sleeps until there is something (only then may the main thread sleep, too).  `started` is when the request
-    under way began (monotonic seconds), `params` its PARAMS, `state` the Lua state that runs it, or None.
+    under way began (monotonic seconds), `params` its PARAMS, `state` the Lua state that runs it, or None; the responder
+    sets them.
 
     line: the thread's ThreadLine, or None for a thread that nobody watches.
     """
@@ -47,10 +48,6 @@ class Seat:
         # The pool's Entry of the script that runs.
         self.entry: Optional[Any] = None
 
-    def begin(self, now: float, params: bytes) -> None:
-        """A request is answered from `now` on (monotonic seconds)."""
-        self.started, self.params, self.entry, self.heap = now, params, None, 0
-
     def run(self, path: bytes) -> None:
         """The request's script is known, and runs from now on."""
         if path is not self.script:
@@ -67,16 +64,18 @@ class Seat:
         self.requests += 1
         self.busy += seconds
         self.bytes_out += size
-        self.errors += failed
         microseconds = int(seconds * 1000000)
         index = SHORT[microseconds] if microseconds < 4096 else bucket(microseconds)
         self.latencies[index] += 1
         entry = self.entry
-        if entry is not None:
-            # The script's part of it; see Entry.
-            entry.requests += 1
-            entry.errors += failed
-            entry.busy += seconds
-            entry.latencies[index] += 1
-            if seconds > entry.most:
-                entry.most = seconds
+        if entry is None:
+            self.errors += failed
+            return
+        # The script's part of it; see Entry.
+        entry.busy += seconds
+        entry.latencies[index] += 1
+        if seconds > entry.most:
+            entry.most = seconds
+        if failed:
+            self.errors += 1
+            entry.errors += 1

@@ -35,7 +35,7 @@ class StandIn:
     _take: Callable[[], Tuple[int, Any]]
     _serve: Callable[[Watched, int, Seat], None]
     _after: Callable[[Watched], None]
-    _welcome: Callable[[Any, Seat], None]
+    _welcome: Callable[[Any, Seat, bool], bool]
     _adopt: Callable[[Watched, Seat], None]
 
     def stand_in(self, seat: Seat, wants: Optional[Callable[[bytes], bool]], accept: bool, elsewhere: bool) -> None:
@@ -75,7 +75,8 @@ class StandIn:
         with contextlib.suppress(OSError):
             sock = self._socket(self._take()[0])
             if _asks(sock, wants):
-                self._welcome(sock, seat)
+                seat.accepted += 1
+                self._welcome(sock, seat, True)
             elif self._handoff is not None and self._handoff.give(sock.fileno(), False):
                 sock.close()
             else:

@@ -121,7 +121,7 @@ class LuaState:
                  "_handle", "_collect", "_target", "_allowance")
 
     def __init__(self, services: Services, version: Version, number: int) -> None:
-        self.version, self.pooled, self.broken, self.served = version, False, False, 0
+        self.version, self.pooled, self.broken, self.served = version, False, False, False
         # Set by the pool.
         self.pool = self.entry = None
         self.running: Any = None
@@ -184,7 +184,7 @@ class LuaState:
         Raises ScriptError with the Lua traceback, ScriptTimeout for one that was interrupted, ScriptMemory for one
         that Lua had no memory for; ProtocolError for params that are not what they seemed.
         """
-        self.served += 1
+        self.served = True
         self.running = params
         on_disk = body.__class__ is not bytes
         if on_disk:

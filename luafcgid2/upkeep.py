@@ -86,7 +86,7 @@ class Upkeep:
                 except IndexError:
                     break
                 if state.served:
-                    state.served = 0
+                    state.served = False
                     self._collect(state)
                 else:
                     self.checkin(state)

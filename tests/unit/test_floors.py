@@ -15,16 +15,16 @@ FLOORS = {
     5: "census changeover children door guards master monitor notify orders poller ready reload roster scaling "
        "signals standin supervision upgrade watched wear wiring worker",
     4: "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why responder",
-    3: "check doctor.visitor entry gate heap hung memory migrate pool quarantine reference state status status.desk "
-       "status.metrics status.page status.plain stopped top upkeep watch",
+    3: "check doctor.visitor entry gate heap hung memory migrate pool quarantine reference routes state status "
+       "status.desk status.metrics status.page status.plain stopped top upkeep watch",
     2: "accesslog allowed backlog changes client config configtext docroot doctor.modules handoff interrupt listener "
        "log logfile logformat luaconfig options options_logs options_processes options_table pidfile popen privileges "
        "procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts sessions.redis_shared "
        "sessions.redis_store sessions.redis_url sessions.session sessions.shared sessions.shared_sqlite "
        "sessions.shared_store sessions.sqlite sessions.staging sessions.statements snapshot socketfile syslogger",
     1: "doctor.lighttpd doctor.nginx fcgi runtime",
-    0: "__init__ allowance answer body complaints decisions doctor errors pages params records replies rerun roff "
-       "sending timeouts units",
+    0: "__init__ allowance answer body complaints decisions delivery doctor errors pages params records replies rerun "
+       "roff sending timeouts units",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
@@ -84,6 +84,7 @@ SIDEWAYS = {
     "sessions": "sessions.shared_store",
     "answer": "errors records",
     "body": "errors",
+    "delivery": "records replies sending",
     "timeouts": "complaints",
     "params": "errors",
     "records": "errors",

@@ -1,0 +1,28 @@
+"""Sends a whole answer: framed as records, and without waiting.
+
+In: a connected socket, a request id, an Answer.  Out: what the socket did not take, or OSError when the connection is
+broken.  fcgi.py calls it once a request.  It closes nothing and keeps nothing.
+"""
+from __future__ import annotations
+
+import socket
+from typing import Sequence
+
+from .records import HEADER, MAX_CONTENT, STDOUT
+from .replies import CLOSING_1, Answer, frame
+from .sending import DONTWAIT, NOTHING, Buffer, send_now
+
+_pack = HEADER.pack
+
+
+def deliver(sock: socket.socket, request_id: int, answer: Answer) -> Sequence[Buffer]:
+    """The buffers that are left, mostly none."""
+    if answer.__class__ is not bytes or request_id != 1 or len(answer) > MAX_CONTENT:
+        return send_now(sock, frame(request_id, answer))
+    # The same without lists: nearly all answers are small, and to a request with id 1.
+    reply = b"".join((_pack(1, STDOUT, 1, len(answer), 0), answer, CLOSING_1))
+    try:
+        sent = sock.send(reply, DONTWAIT)
+    except BlockingIOError:
+        sent = 0
+    return NOTHING if sent == len(reply) else (memoryview(reply)[sent:],)
