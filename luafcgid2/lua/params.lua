@@ -33,27 +33,22 @@ local former
 
 -- Space for the pairs of a usual request at once: growing a table step by step costs more than filling it.
 local function space()
-  return { a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, -- luacheck: ignore
-    a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, -- luacheck: ignore
-    a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil, a = nil } -- luacheck: ignore
-end
-
--- Puts the pairs of a run into `env`.
-local function put_run(env, run)
-  for index = 2, #run, 2 do
-    local name = run[index]
-    local before = env[name]
-    env[name] = before and joined(name, before, run[index + 1]) or run[index + 1]
-  end
+  local env = { a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, -- luacheck: ignore
+    a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, a = 1, -- luacheck: ignore
+    a = 1, a = 1, a = 1, a = 1, a = 1 } -- luacheck: ignore
+  env.a = nil
+  return env
 end
 
 function params.decode(data)
-  local env = space()
+  local env
   local at, size, turn = 1, #data, 1
   local learning = missed >= PATIENCE
   local note = learning and {} or nil
   local run = not learning and runs[1] or nil
   local there = run and find(data, run[1], 1, true)
+  -- It makes the table, which can only be done first.
+  if there and there > 1 and run[3] then there = nil end
   local all = true
   while at < size do
     while run and (not there or there < at) do
@@ -62,8 +57,9 @@ function params.decode(data)
       run = runs[turn]
       there = run and find(data, run[1], at, true)
     end
+    env = env or not (there == at and run[3]) and space() or nil
     if there == at then
-      put_run(env, run)
+      env = run[2](env)
       at, turn = at + #run[1], turn + 1
       run = runs[turn]
       there = run and find(data, run[1], at, true)
@@ -91,11 +87,13 @@ function params.decode(data)
   if not all then
     missed = missed + 1
   elseif learning then
-    if former then runs, missed, note = learn(data, former, note), 0, nil end
+    if former then runs, missed, note = learn(data, former, note, joined), 0, nil end
     former = note
   end
+  env = env or {}
   env.FCGI_ROLE = "RESPONDER"
-  env.HTTP_PROXY = nil
+  -- Not assigned where it is absent: even nil would want a place, and the table might grow for it.
+  if env.HTTP_PROXY then env.HTTP_PROXY = nil end
   return env
 end
 

@@ -1,18 +1,42 @@
 -- Finds what two requests in a row have in common, so that params.lua need not cut it out of every request.
--- In: the PARAMS bytes of a request, and two lists { name, value, position, name, ... }: its pairs and those of the
--- request before.  Out: a list of at most 16 runs { bytes, name 1, value 1, name 2, ... } in
--- their order.
+-- In: the PARAMS bytes of a request, two lists { name, value, position, name, ... }: its pairs and those of the
+-- request before, and the function that joins a repeated header.  Out: a list of at most 16 runs { bytes, fill, first }
+-- in their order: `fill(env)` puts the pairs of a run into `env` and returns it; that of the `first` pairs of a request
+-- makes a new table.
 --
 -- Most of what a web server sends is the same every time.  Where a request has the bytes of a run between two
--- pairs, the names and values are those of the run: equal bytes decode to equal pairs, nothing is guessed.
+-- pairs, the names and values are those of the run: equal bytes decode to equal pairs, nothing is guessed.  Code
+-- with constants fills a table in a third of the time that a loop takes, hence it is written here.
 
-local sub = string.sub
+local sub, format, concat = string.sub, string.format, table.concat
+local load = loadstring or load
 -- A run pays from so many pairs on.
 local SHORTEST = 3
 -- Each costs a search through requests that lack it, and who sends thousands of headers would make thousands.
 local MOST = 16
 
-return function(data, former, pairs_read)
+-- The source of `fill`, with space for `size` pairs if it makes the table.
+local function source(pairs_read, from, to, first, size)
+  local items, lines, seen = {}, {}, {}
+  for index = from, to, 3 do
+    local name, value = format("%q", pairs_read[index]), format("%q", pairs_read[index + 1])
+    if first and not seen[name] then
+      items[#items + 1] = format("[%s]=%s,", name, value)
+    elseif sub(pairs_read[index], 1, 5) == "HTTP_" then
+      lines[#lines + 1] = format("before = env[%s] env[%s] = before and joined(%s, before, %s) or %s",
+        name, name, name, value, value)
+    else
+      lines[#lines + 1] = format("env[%s] = %s", name, value)
+    end
+    seen[name] = true
+  end
+  -- A constructor makes room for as many items as it has.
+  for _ = #items + 1, first and size or 0 do items[#items + 1] = items[1] end
+  return concat({ "local joined = ... return function(env) local before",
+    first and "env = {" .. concat(items) .. "}" or "", concat(lines, "\n"), "return env end" }, "\n")
+end
+
+return function(data, former, pairs_read, joined)
   local found, at = {}, 1
   local count = #pairs_read
   while at <= count and #found < MOST do
@@ -21,11 +45,13 @@ return function(data, former, pairs_read)
       stop = stop + 3
     end
     if stop - at >= 3 * SHORTEST then
-      local run = { sub(data, pairs_read[at + 2], (pairs_read[stop + 2] or #data + 1) - 1) }
-      for index = at, stop - 3, 3 do
-        run[#run + 1], run[#run + 2] = pairs_read[index], pairs_read[index + 1]
+      local first = at == 1
+      -- None for what is too much for one function.
+      local chunk = load(source(pairs_read, at, stop - 3, first, count / 3 + 2), "=[luafcgid2 run]")
+      if chunk then
+        local bytes = sub(data, pairs_read[at + 2], (pairs_read[stop + 2] or #data + 1) - 1)
+        found[#found + 1] = { bytes, chunk(joined), first }
       end
-      found[#found + 1] = run
     end
     at = stop > at and stop or at + 3
   end

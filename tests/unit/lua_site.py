@@ -106,7 +106,7 @@ class Site:
         values.update(options)
         settings = config.defaults(**values)
         object.__setattr__(settings, "globals_chunk", globals_chunk)
-        board = Scoreboard(1, 1)
+        board = self.board = Scoreboard(1, 1)
         self.pool = wiring.make_pool(settings, self.engine, board,
                                      wiring.make_sessions(settings, self._logger), self._logger)
         self.responder = wiring.make_responder(settings, self.pool, board, self._logger)

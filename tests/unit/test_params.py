@@ -9,6 +9,7 @@ from luafcgid2 import params
 from luafcgid2.errors import ProtocolError
 from luafcgid2.runtime import Engine
 
+LUA_VERSIONS = ("5.1", "5.2", "5.3", "5.4", "5.5", "jit")
 NAMES = st.sampled_from([b"SCRIPT_FILENAME", b"DOCUMENT_ROOT", b"SCRIPT_NAME", b"HTTP_X", b"", b"a" * 128])
 PAIRS = st.lists(st.tuples(NAMES | st.binary(max_size=200), st.binary(max_size=300)), max_size=12)
 # What the prelude adds and leaves out on purpose.
@@ -21,12 +22,13 @@ def lua_decode():
     return decoder()
 
 
-def decoder():
+def decoder(version="5.3"):
     """A decoder that has seen no request yet."""
-    engine = Engine("5.3", c_modules=False)
+    engine = Engine(version, c_modules=False)
     codes = dict(engine.prelude())
     start = engine.new_runtime().execute(b"""
         return function(params, runs)
+          local load = loadstring or load
           return load(params)(function() return load(runs)() end).decode
         end""")
     lua = start(codes[b"params"], codes[b"runs"])
@@ -77,6 +79,7 @@ PART = st.sampled_from([[(b"REQUEST_METHOD", b"GET"), (b"A", b"1"), (b"B", b"2")
                         [(b"HTTP_X", b"x"), (b"HTTP_Y", b"y"), (b"HTTP_COOKIE", b"a=b")],
                         [(b"B", b"3")], [(b"HTTP_X", b"z")], [(b"HTTP_PROXY", b"p")],
                         [(b"Q", params.encode([(b"A", b"1"), (b"B", b"2"), (b"C", b"")]))],
+                        [(b'"]=1,', b"']]\\"), (b"\0\r\n", b'"\n\r\0' + b"1\xff"), (b"\\", b"\\n")],
                         [(b"PORT", b"40001")], [(b"PORT", b"40002")], [(b"LONG", b"l" * 200)]])
 REQUEST = st.lists(PART, max_size=6).map(lambda parts: [pair for part in parts for pair in part])
 
@@ -89,6 +92,17 @@ def test_a_request_reads_the_same_whatever_came_before_it(order, requests):
         data = params.encode(requests[index])
         assert decode(data) == as_lua(requests[index])
         assert decode(data[:-1]) is None or not data
+
+
+@pytest.mark.parametrize("version", LUA_VERSIONS)
+def test_bytes_of_every_kind_are_the_same_in_request_after_request(version):
+    decode = decoder(version)
+    names = [bytes(range(256)), b'"', b"\\", b"\n", b"\r\n", b"\0", b"\0001", b"]]", b"HTTP_\xff\0'"]
+    pairs = [(name, name * 3) for name in names]
+    for number in range(20):
+        request = [(b"HTTP_N", b"%d" % number), *pairs] if number % 2 else [*pairs, (b"N", b"%d" % number)]
+        for _ in range(10):
+            assert decode(params.encode(request)) == as_lua(request)
 
 
 @given(PAIRS)

@@ -9,6 +9,7 @@ from lua_site import Answer, Site
 from luafcgid2 import params
 from luafcgid2.errors import ProtocolError
 from luafcgid2.runtime import Engine
+from luafcgid2.scoreboard import script_key
 from luafcgid2.seat import Seat
 
 
@@ -198,7 +199,13 @@ class TestAnswers:
         assert site.responder.last_script == os.fsencode(site.folder) + b"/run1.lua"
 
 
+@pytest.mark.parametrize("keep", [0, 60000], ids=["looked up each time", "known"])
 class TestParams:
+    @pytest.fixture(autouse=True)
+    def kept(self, site, keep):
+        """With 0 every request takes the long way to its script, else all but the first the short one."""
+        site.configure(min_file_info_time=keep)
+
     def request(self, site, pairs):
         return Answer(raw(site, params.encode(pairs)))
 
@@ -207,6 +214,8 @@ class TestParams:
         site.write("evil.lua", "function main() Send('evil') end")
         evil = params.encode({"SCRIPT_FILENAME": site.folder + "/evil.lua", "DOCUMENT_ROOT": site.folder})
         good = [("SCRIPT_FILENAME", site.folder + "/good.lua"), ("DOCUMENT_ROOT", site.folder)]
+        # Both may be known by now.
+        assert site.request("evil.lua").body == b"evil" and site.request("good.lua").body == b"good"
         for value in (evil, b"x" * 200 + evil, evil * 2, b"SCRIPT_FILENAME" + evil):
             for place in range(3):
                 pairs = list(good)
@@ -216,12 +225,14 @@ class TestParams:
     def test_a_header_cannot_stand_in_for_a_missing_name(self, site):
         site.write("evil.lua", "function main() Send('evil') end")
         evil = params.encode({"SCRIPT_FILENAME": site.folder + "/evil.lua"})
+        site.request("evil.lua")
         answer = self.request(site, [("DOCUMENT_ROOT", site.folder), ("HTTP_X", evil)])
         assert answer.status == 500 and b"evil" not in answer.body
 
     def test_the_last_of_a_repeated_name_is_run_and_seen(self, site):
         site.write("a.lua", "function main() Send('a' .. Env.SCRIPT_FILENAME) end")
         site.write("b.lua", "function main() Send('b' .. Env.SCRIPT_FILENAME) end")
+        site.request("a.lua")
         pairs = [("SCRIPT_FILENAME", site.folder + "/a.lua"), ("DOCUMENT_ROOT", site.folder),
                  ("SCRIPT_FILENAME", site.folder + "/b.lua")]
         assert self.request(site, pairs).body.decode() == "b%s/b.lua" % site.folder
@@ -236,3 +247,50 @@ class TestParams:
 
     def test_the_proxy_header_of_a_client_does_not_reach_the_script(self, site):
         assert site.run("Send(tostring(Env.HTTP_PROXY))", HTTP_PROXY="http://evil/").body == b"nil"
+
+
+class TestKnownScripts:
+    """MinFileInfoTime is over an hour: nothing but what is named here makes a request take the long way again."""
+
+    @pytest.fixture(autouse=True)
+    def known(self, site):
+        site.configure(min_file_info_time=3600000)
+        site.write("index.lua", "function main() Send('one') end")
+        assert site.request().body == site.request().body == b"one"
+
+    def test_a_change_is_seen_after_a_flush_only(self, site):
+        site.write("index.lua", "function main() Send('two') end")
+        assert site.request().body == b"one"
+        site.board.flush()
+        assert site.request().body == site.request().body == b"two"
+
+    def test_nothing_runs_while_memory_is_short(self, site):
+        site.board.header.shedding = 1
+        assert site.request().status == 503
+        site.board.header.shedding = 0
+        assert site.request().body == b"one"
+
+    def test_nothing_runs_in_quarantine(self, site):
+        line = site.board.quarantine[0]
+        line.path, line.until = script_key(os.fsencode(site.folder) + b"/index.lua"), 2 ** 62
+        line.since = 2 ** 62
+        site.board.header.quarantine_serial += 1
+        assert site.request().status == 503
+        line.path = b""
+        site.board.header.quarantine_serial += 1
+        assert site.request().body == site.request().body == b"one"
+
+    def test_a_script_whose_states_were_given_up_runs_again(self, site):
+        site.pool.evict()
+        site.pool.evict()
+        site.pool.close()
+        assert site.pool.total == 0
+        assert site.request().body == site.request().body == b"one"
+        assert site.pool.total == 1
+
+    def test_a_script_that_cannot_be_loaded_any_more_answers_so(self, site):
+        site.configure(min_file_info_time=3600000, on_reload_error="error")
+        site.request()
+        site.write("index.lua", "function main() oops oops end")
+        site.board.flush()
+        assert site.request().status == site.request().status == 500

@@ -28,9 +28,9 @@ def test_a_route_is_found_wherever_the_pairs_are():
 
 
 @pytest.mark.parametrize("params", [
-    b"", b"\x0f", b"SCRIPT_FILENAME", b"\x0fSCRIPT_FILENAME", b"\x0f\xffSCRIPT_FILENAME" + NAME, pairs(name=NAME + b"x"),
-    pairs(name=NAME[:-1]), pairs(root=ROOT + b"/x"), pairs(root=b"/"), encode({"SCRIPT_FILENAME": NAME}),
-    encode({"DOCUMENT_ROOT": ROOT}), pairs(name=NAME * 20)])
+    b"", b"\x0f", b"SCRIPT_FILENAME", b"\x0fSCRIPT_FILENAME", b"\x0f\xffSCRIPT_FILENAME" + NAME,
+    pairs(name=NAME + b"x"), pairs(name=NAME[:-1]), pairs(root=ROOT + b"/x"), pairs(root=b"/"),
+    encode({"SCRIPT_FILENAME": NAME}), encode({"DOCUMENT_ROOT": ROOT}), pairs(name=NAME * 20)])
 def test_other_params_have_no_route(params):
     assert routes((NAME, ROOT)).find(params) is None
 
