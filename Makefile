@@ -25,7 +25,8 @@ EXTRAS ?= redis,doctor,top
 DEB_PACKAGES = debhelper dpkg-dev python3 python3-venv
 LINT_PACKAGES = lua-check shellcheck
 TEST_PACKAGES = $(DEB_PACKAGES) $(LINT_PACKAGES) chromium chromium-driver curl faketime fish groff iproute2 lighttpd \
-	logrotate lua-cjson lua-filesystem lua-lpeg lua-socket man-db mandoc nginx openssl procps redis-server spawn-fcgi strace systemd wrk zsh
+	logrotate lua-cgi lua-cjson lua-cosmo lua-coxpcall lua-filesystem lua-lpeg lua-orbit lua-rings lua-socket \
+	lua-sql-sqlite3 lua-wsapi man-db mandoc nginx openssl procps redis-server spawn-fcgi strace systemd wrk zsh
 BENCH_PACKAGES = gcc libc6-dev libfcgi-dev nginx php-fpm procps redis-server wrk
 
 # One stamp per Python: another PYTHON makes the virtualenv anew, and so all that is in it.

@@ -150,7 +150,8 @@ Entrypoint = "main"
 -- Scripts must lie below one of these; empty: below the request's DOCUMENT_ROOT.
 -- ScriptRoots = {"/var/www"}
 
--- Names of scripts must end in one of these; {}: any name.
+-- Names of scripts must end in one of these; {}: any name. Files that end in .op are Orbit's pages,
+-- those in .lp CGILua's; anything else is Lua.
 -- ScriptExtensions = {".lua"}
 
 ---- Requests
@@ -225,6 +226,11 @@ Entrypoint = "main"
 
 -- Show message, traceback and source lines on the 500 page. Not for the public.
 -- ShowErrors = false
+
+-- A Lua script that renders the page of a request that failed (403, 404, 413, 500...):
+-- Env.ERROR_STATUS says how; with ShowErrors it has ERROR_MESSAGE and ERROR_TRACEBACK, too. Empty: a
+-- built-in page.
+-- ErrorScript = "/etc/luafcgid2/error.lua"
 
 ---- Sessions
 

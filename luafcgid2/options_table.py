@@ -57,7 +57,8 @@ SCRIPTS = (
          doc="Scripts must lie below one of these; empty: below the request's DOCUMENT_ROOT."),
     dict(name="ScriptExtensions", field="script_extensions", kind="strings", default=(".lua",),
          pattern=r"\.[^/]+", allowed_text="a table of extensions such as {\".lua\"}",
-         doc="Names of scripts must end in one of these; {}: any name."),
+         doc="Names of scripts must end in one of these; {}: any name. Files that end in .op are Orbit's pages, those "
+             "in .lp CGILua's; anything else is Lua."),
 )
 REQUESTS = (
     dict(name="MaxPostSize", field="max_post_size", kind="bytes", default=4 << 20, since=CPP, minimum=0,
@@ -126,6 +127,10 @@ RESPONSES = (
          doc="Send X-ElapsedTime: the script's run time in milliseconds."),
     dict(name="ShowErrors", field="show_errors", kind="bool", default=False, aliases=("showerrors",),
          doc="Show message, traceback and source lines on the 500 page. Not for the public."),
+    dict(name="ErrorScript", field="error_script", kind="path", default="", aliases=("OnError",),
+         example="/etc/luafcgid2/error.lua",
+         doc="A Lua script that renders the page of a request that failed (403, 404, 413, 500...): Env.ERROR_STATUS "
+             "says how; with ShowErrors it has ERROR_MESSAGE and ERROR_TRACEBACK, too. Empty: a built-in page."),
 )
 SESSIONS = (
     dict(name="SessionStore", field="session_store", kind="string",

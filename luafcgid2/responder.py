@@ -37,13 +37,16 @@ class Responder:
 
     `elapsed` adds X-ElapsedTime as the ancestor does; `show_errors` puts message, traceback and source lines
     on error pages; `board` is the scoreboard; `gate` tells which scripts are in quarantine; `strike` is told of
-    scripts that did harm; `pages` answers what is not a script (status and ping), or None.
+    scripts that did harm; `pages` answers what is not a script (status and ping), or None; `errors` makes the page of
+    a request that failed (errorpages.py), or None for the built-in one.
     """
 
     def __init__(self, pool: StatePool, resolver: Resolver, board: Any, gate: Gate, logger: logging.Logger,
                  show_errors: bool = False, elapsed: bool = True,
                  strike: Callable[[Strike], None] = lambda strike: None,
-                 pages: Optional[Callable[[bytes], Optional[Reply]]] = None) -> None:
+                 pages: Optional[Callable[[bytes], Optional[Reply]]] = None,
+                 errors: Optional[Callable[[Error, Dict[bytes, bytes], Seat], Optional[Reply]]] = None) -> None:
+        self._errors = errors
         self._pool, self._resolver, self._cells, self._gate, self._logger = pool, resolver, board.cells, gate, logger
         self._show_errors, self._elapsed, self._strike, self._pages = show_errors, elapsed, strike, pages
         self._routes = Routes()
@@ -161,11 +164,15 @@ class Responder:
         self._logger.log(logging.ERROR if status >= 500 else logging.INFO, "%d %s", status, message, extra={
             "script": text(values.get(b"SCRIPT_FILENAME", b"")), "uri": text(values.get(b"REQUEST_URI", b"")),
             "seconds": round(monotonic() - seat.started, 3)})
+        stderr = message.encode("utf-8", "backslashreplace") if status >= 500 else b""
+        page = self._errors(error, values, seat) if self._errors is not None else None
+        if page is not None:
+            return page._replace(stderr=stderr)
         more = b"Retry-After: %d\r\n" % math.ceil(error.wait) if isinstance(error, Unavailable) else b""
         head, body = render(status, str(error), traceback, self._show_errors, more)
         if values.get(b"REQUEST_METHOD") == b"HEAD":
             body = b""
-        return Reply(head, body, message.encode("utf-8", "backslashreplace") if status >= 500 else b"")
+        return Reply(head, body, stderr)
 
 
 def _stamped(answer: Answer, line: bytes) -> Answer:

@@ -27,6 +27,8 @@ _KINDS = {errno.ENOENT: ScriptNotFound, errno.ENOTDIR: ScriptNotFound, errno.EIS
 _CUT_NAME = re.compile(r"\.\.\.([^:\n]{40,}):(?=\d)")
 # Resolved names kept per worker; beyond it the table is emptied, so that made-up names cost no memory.
 MAX_NAMES = 2048
+# Pages that a Lua library reads: what runs instead, by the prelude's name.
+LAUNCHERS = {b".op": b"launch_op", b".lp": b"launch_lp"}
 PIECE = 1 << 16                 # bytes that are read at once of a file whose content is compared
 
 
@@ -210,7 +212,9 @@ class Version:
                             text(path), size(status.st_size / 1024), size(self._largest / 1024)))
                     source = file.read()
                 self._files[path] = (stamp(status), self._digest((source,)))
-                code = self._codes[path] = self._engine.compile(source, b"@" + name)
+                launcher = LAUNCHERS.get(os.path.splitext(path)[1]) if path == self.script.real else None
+                code = self._codes[path] = (dict(self._engine.prelude())[launcher] if launcher
+                                            else self._engine.compile(source, b"@" + name))
             return code
 
     def _digest(self, pieces: Iterable[bytes]) -> bytes:

@@ -27,7 +27,7 @@ from .units import size
 Response = Union[bytes, Tuple[bytes, bytes]]
 # Files of the prelude that a new state does not get: it starts with the first, the next is for config.lua, the
 # others are fetched when a script first needs them.
-APART = (b"boot", b"config_eval", b"shared")
+APART = (b"boot", b"config_eval", b"shared", b"wsapi", b"hooks", b"launch_op", b"launch_lp")
 
 
 class Services:

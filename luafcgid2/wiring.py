@@ -108,8 +108,19 @@ def make_responder(config: Any, pool: StatePool, scoreboard: Any, logger: loggin
     resolver = Resolver(tuple(config.script_roots), tuple(config.script_extensions),
                         config.min_file_info_time / 1000)
     gate = Gate(scoreboard, reporter.changed if reporter else _nobody)
+    strike = reporter.strike if reporter else _nobody
     return Responder(pool, resolver, scoreboard, gate, logger, config.show_errors, config.elapsed_time_header,
-                     reporter.strike if reporter else _nobody, desk.answer if desk else None)
+                     strike, desk.answer if desk else None, make_errors(config, pool, scoreboard, gate, logger, strike))
+
+
+def make_errors(config: Any, pool: StatePool, scoreboard: Any, gate: Gate, logger: logging.Logger,
+                strike: Callable[[Any], None]) -> Optional[Callable[..., Any]]:
+    """Who makes the pages of failed requests by ErrorScript; None where it is not set."""
+    if not config.error_script:
+        return None
+    from .errorpages import ErrorPages
+    return ErrorPages(config.error_script, config.show_errors, config.default_http_status,
+                      config.min_file_info_time / 1000, pool, scoreboard, gate, logger, strike).page
 
 
 def make_desk(config: Any, scoreboard: Any) -> Optional[Any]:

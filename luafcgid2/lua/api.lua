@@ -90,6 +90,6 @@ function api.begin(env, cookies, request_body, info, local_config)
   return connection
 end
 
-api.log = log
+api.log, api.receive = log, receive
 
 return api

@@ -1,6 +1,7 @@
 -- Calls a script's functions so that nothing they do escapes: errors become a message and a traceback.
--- In: a function and up to two arguments.  Out: true, or false, message, traceback.  EXIT is the error value by
--- which os.exit ends a request; it counts as a good end.  Only run.lua uses it.
+-- In: a function and up to two arguments.  Out: true and the function's value, or false, message, traceback.  EXIT is
+-- the error value by which os.exit ends a request; it counts as a good end, and is the value then.  Only run.lua and
+-- hooks.lua use it.
 
 local pcall, xpcall, type, tostring, rawequal = pcall, xpcall, type, tostring, rawequal
 local gsub, match, traceback = string.gsub, string.match, debug.traceback
@@ -37,7 +38,7 @@ end
 local function outcome(ok, value)
   -- lupa asks for this global outside of any protection: without it a strict _G would abort the worker.
   if rawget(G, "debug") == nil then rawset(G, "debug", debug_library) end
-  if ok or rawequal(value, EXIT) then return true end
+  if ok or rawequal(value, EXIT) then return true, value end
   local message, text = failure or guard.describe(value), trace or ""
   failure, trace = nil, nil
   return false, message, text

@@ -5,8 +5,10 @@
 
 local _, host = ...
 local load = loadstring or load
-local concat, gsub, gmatch, format = table.concat, string.gsub, string.gmatch, string.format
-local assert, error, package, select, tostring, type = assert, error, package, select, tostring, type
+local concat, gsub, gmatch, match, format = table.concat, string.gsub, string.gmatch, string.match, string.format
+local assert, error, package, select, rawget = assert, error, package, select, rawget
+local tostring, type = tostring, type
+local getfenv, setfenv = getfenv, setfenv  -- luacheck: ignore
 local G = _G
 local settings = host.settings
 
@@ -48,12 +50,21 @@ local function searcher(name)
   return assert(load(code, "@" .. path)), path
 end
 
+-- The module `wsapi` holds what its launcher says: where the application is.
+local function found_application(name)
+  local chunk = searcher(name)
+  local module = type(chunk) == "function" and chunk(name) or {}
+  if type(module) == "table" and module.app_path == nil then module.app_path = settings.script_dir end
+  return module
+end
+
 function loader.install()
   local root, dir = settings.document_root, settings.script_dir
   package.path = merge(package.path, settings.lua_path, root .. "/?.lua", root .. "/?/init.lua",
     dir .. "/?.lua", dir .. "/?/init.lua")
   local own = settings.local_c_modules and root .. "/?.so" or ""
   package.cpath = merge(package.cpath, settings.lua_cpath, own)
+  package.preload.wsapi = found_application
   local searchers = package.searchers or package.loaders
   searchers[2] = searcher
   -- dofile and loadfile read files as well; what the top level reads so is watched like a module.  What a request
@@ -76,6 +87,25 @@ end
 
 function loader.load(code, name)
   return assert(load(code, name))
+end
+
+-- The script itself.  WSAPI's launchers give it the name that `module` of Lua 5.1 asks for: `module(...)` works.
+-- What such a module defines is its value, as what it returns is that of any other.
+function loader.load_script(code, name)
+  local chunk = loader.load(code, name)
+  local module = setfenv and rawget(G, "module")
+  if not module then return chunk end
+  function G.module(own, ...)
+    module(own or match(name, "([^/]*)%.[^./]*$") or name, ...)
+    setfenv(2, getfenv(1))
+  end
+  return function()
+    local value = chunk()
+    G.module = module
+    local env = getfenv(chunk)
+    if value == nil and env ~= G then return env end
+    return value
+  end
 end
 
 function loader.done()

@@ -6,10 +6,9 @@ local import, host = ...
 local statuses, headers = import("statuses"), import("headers")
 local text_of, safe = headers.text, headers.safe
 local concat, tonumber, type, error = table.concat, tonumber, type, error
-local find, lower, format = string.find, string.lower, string.format
+local find, lower, match, format = string.find, string.lower, string.match, string.format
 local settings = host.settings
-local KEEP = 64
-local LARGE = 32768
+local KEEP, LARGE = 64, 32768
 
 local default_status = headers.once.status or settings.default_status
 local default_type = headers.once["content-type"] or settings.default_content_type
@@ -18,7 +17,6 @@ local default_head = "Status: " .. default_status .. "\r\nContent-Type: " .. def
 
 local status, status_set, content_type, content_length, changed
 local body, count = {}, 0
-
 local response = {}
 
 local function forget_body()
@@ -84,6 +82,8 @@ function response.header(name, value)
 end
 
 response.reset_body = forget_body
+function response.flush() end
+function response.code() return tonumber(match(status, "^%d+")) end
 
 -- Status and content type stay, as with the ancestor.
 function response.reset()

@@ -22,7 +22,7 @@ local G = _G
 -- while somebody waits, unless one request makes that much garbage.
 local GARBAGE_KB = 256
 
-local NO_ENTRY = "the script defines no function '" .. settings.entrypoint .. "' (Entrypoint)"
+local NO_ENTRY = "the script defines no function '" .. settings.entrypoint .. "' (Entrypoint), nor is it a WSAPI one"
 
 local run = {}
 local baseline, limit = 0, 0
@@ -68,10 +68,15 @@ function run.load(code, name, startup, startup_name)
   if enter then enter() end
   local ok, message, text = true, nil, nil
   if startup then ok, message, text = call(loader.load(startup, startup_name)) end
-  if ok then ok, message, text = call(loader.load(code, name)) end
+  local before, after = rawget(G, "BeforeRequest"), rawget(G, "AfterRequest")
+  if ok then ok, message, text = call(loader.load_script(code, name)) end
   -- Half of a file may compile, and an empty one does; neither shall take over from a good version.
-  if ok and entry() == nil then ok, message, text = false, NO_ENTRY, "" end
+  if ok and entry() == nil then
+    local application = import("wsapi")(message, response, api)
+    if application then entry = application else ok, message, text = false, NO_ENTRY, "" end
+  end
   if not ok then return nil, message, text end
+  if before ~= nil or after ~= nil then call = import("hooks")(guard, before, after, response, api.log) end
   loader.done()
   -- The pause counts from the next full collection on.  Lua 5.1 to 5.3 raise what a finalizer raises.
   settle()

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import os
 import re
 import signal
@@ -332,6 +333,19 @@ def test_the_example_limit_answers_429_and_says_how_long_to_wait(examples: Serve
 def test_the_example_cache_makes_its_page_once(examples: Serve) -> None:
     # Its time may be over between two requests, but not between three.
     assert any(b"it found the page" in examples.request("/cache.lua").body for _ in range(3))
+
+
+def test_the_example_api_keeps_lists_and_deletes_notes(examples: Serve) -> None:
+    made = examples.request("/notes.lua", "POST", '{"text": "a \\"note\\""}')
+    note = json.loads(made.body)
+    assert made.status == 201 and made.headers["Content-Type"] == "application/json"
+    assert note["text"] == 'a "note"' and note in json.loads(examples.request("/notes.lua").body)["notes"]
+    name = "/notes.lua/%d" % note["id"]
+    assert json.loads(examples.request(name).body) == note
+    assert examples.request(name, "DELETE").status == 204
+    assert examples.request(name).status == 404
+    assert examples.request("/notes.lua", "POST", "no JSON").status == 400
+    assert examples.request("/notes.lua", "PUT", "{}").status == 405
 
 
 def test_the_example_listing_shows_sources_of_this_directory_only(examples: Serve) -> None:

@@ -14,7 +14,8 @@ FLOORS = {
     6: "__main__ cli control ctl front manual serve",
     5: "census changeover children door guards master monitor notify orders poller ready reload roster scaling "
        "signals standin supervision upgrade watched wear wiring worker",
-    4: "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why responder",
+    4: "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why errorpages "
+       "responder",
     3: "check doctor.visitor entry gate heap hung memory migrate pool quarantine reference routes state status "
        "status.desk status.metrics status.page status.plain stopped top upkeep watch",
     2: "accesslog allowed backlog changes client config configtext docroot doctor.modules handoff interrupt listener "
@@ -55,6 +56,7 @@ SIDEWAYS = {
     "luaconfig": "options",
     "options": "options_table",
     "options_table": "options_logs options_processes",
+    "errorpages": "responder",
     "doctor.facts": "doctor.machine",
     "doctor.why": "doctor.facts",
     "doctor.webchecks": "doctor.facts",
