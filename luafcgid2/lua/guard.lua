@@ -1,7 +1,9 @@
 -- Calls a script's functions so that nothing they do escapes: errors become a message and a traceback.
 -- In: a function and up to two arguments.  Out: true, or false, message, traceback.  EXIT is the error value by
--- which os.exit ends a request; it counts as a good end.  Only run.lua uses it.
+-- which os.exit ends a request; it counts as a good end, unless EXIT.refusal has the message and the HTTP status that
+-- the client shall get: then these are what comes out.  Only run.lua uses it.
 
+local _, host = ...
 local pcall, xpcall, type, tostring, rawequal = pcall, xpcall, type, tostring, rawequal
 local gsub, match, traceback = string.gsub, string.match, debug.traceback
 
@@ -10,6 +12,12 @@ local rawget, rawset, debug_library, G = rawget, rawset, debug, _G
 local guard = { EXIT = {} }
 local EXIT = guard.EXIT
 local failure, trace
+-- What a function of the prelude wants done when the request is over.
+local at_end
+
+function host.at_end(work)
+  at_end = work
+end
 
 function guard.describe(value)
   local kind = type(value)
@@ -37,7 +45,18 @@ end
 local function outcome(ok, value)
   -- lupa asks for this global outside of any protection: without it a strict _G would abort the worker.
   if rawget(G, "debug") == nil then rawset(G, "debug", debug_library) end
-  if ok or rawequal(value, EXIT) then return true end
+  if at_end then
+    local work = at_end
+    at_end = nil
+    pcall(work)
+  end
+  if ok then return true end
+  if rawequal(value, EXIT) then
+    local refusal = EXIT.refusal
+    if not refusal then return true end
+    EXIT.refusal = nil
+    return false, refusal.message, refusal.status
+  end
   local message, text = failure or guard.describe(value), trace or ""
   failure, trace = nil, nil
   return false, message, text
