@@ -20,7 +20,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 SYSCONFDIR ?= /etc
 LOCALSTATEDIR ?= /var
-EXTRAS ?= redis,doctor,top
+EXTRAS ?= redis,doctor,top,forms
 
 DEB_PACKAGES = debhelper dpkg-dev python3 python3-venv
 LINT_PACKAGES = lua-check shellcheck
@@ -173,24 +173,24 @@ $(MADE):
 	@touch '$@'
 
 $(VENV)/serve: $(MADE) $(PACKAGED)
-	$(PIP) install --quiet --editable '.[serve]' || $(NO_WHEEL)
+	$(PIP) install --quiet --editable '.[serve,forms]' || $(NO_WHEEL)
 	@touch '$@'
 
 $(VENV)/test: $(MADE) $(PACKAGED)
-	$(PIP) install --quiet --editable '.[serve,test]' || $(NO_WHEEL)
+	$(PIP) install --quiet --editable '.[serve,forms,test]' || $(NO_WHEEL)
 	@touch '$@' '$(VENV)/serve'
 
 # atheris has wheels for some Pythons on x86-64 only; without it the inputs are not guided by coverage.
 $(VENV)/fuzz: $(VENV)/test
-	$(PIP) install --quiet --only-binary=atheris --editable '.[serve,test,fuzz]' || echo 'no atheris for this Python'
+	$(PIP) install --quiet --only-binary=atheris --editable '.[serve,forms,test,fuzz]' || echo 'no atheris for this Python'
 	@touch '$@'
 
 $(VENV)/bench: $(MADE) $(PACKAGED)
-	$(PIP) install --quiet --editable '.[serve,redis]' || $(NO_WHEEL)
+	$(PIP) install --quiet --editable '.[serve,forms,redis]' || $(NO_WHEEL)
 	@touch '$@' '$(VENV)/serve'
 
 $(VENV)/lint: $(MADE) $(PACKAGED)
-	$(PIP) install --quiet --editable '.[serve,redis,doctor,lint]'
+	$(PIP) install --quiet --editable '.[serve,forms,redis,doctor,lint]'
 	@touch '$@' '$(VENV)/serve'
 
 $(VENV)/coverage: $(MADE) $(PACKAGED)

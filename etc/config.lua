@@ -163,8 +163,23 @@ Entrypoint = "main"
 -- A larger request body goes to a temporary file. In bytes.
 -- BodyMemory = 262144
 
--- Directory for such files; empty: the system's.
+-- Directory for such files and for those of forms; empty: the system's.
 -- TempDir = "/var/tmp"
+
+-- Largest file of a form that lf.form() reads: over it the answer is 413, as it is over the next
+-- three; 0: any that MaxPostSize lets in. In bytes.
+-- FormMaxFileSize = 0
+
+-- Files of one form together; 0: as MaxPostSize lets in. They are written to TempDir, and removed
+-- after the request unless the script saves them. In bytes.
+-- FormMaxSize = 0
+
+-- Fields and files of one form; 0: any number.
+-- FormMaxParts = 1000
+
+-- Fields of one form together, and the body that lf.post() or lf.json() reads, since they are kept in
+-- memory; 0: no limit. In bytes.
+-- FormMemory = 1048576
 
 -- Largest sum of a request's FastCGI parameters (its headers): over it the answer is 431. In bytes.
 -- MaxParamsSize = 262144

@@ -6,6 +6,7 @@ local EXAMPLES = {
   { "hello.lua", "Hello", "The smallest script: a function, a content type, a line of text." },
   { "env.lua/some/path?x=1&amp;y=2", "Environment", "What the web server tells a script about the request." },
   { "form.lua", "Form", "Query strings, posted forms, and why everything is escaped." },
+  { "upload.lua", "Upload", "Files sent by a form: as many as you like, straight to the disk." },
   { "cookies.lua", "Cookies", "A counter that the browser keeps." },
   { "login.lua", "Log in", "A session that all workers share, and a limit on guessing." },
   { "hits.lua", "Hits", "A counter that all workers share." },

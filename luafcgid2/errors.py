@@ -61,6 +61,14 @@ class RequestTooLarge(Error):
     status = 413
 
 
+class RequestRefused(Error):
+    """What the client sent is nothing that its script can use: it gets this HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class ParamsTooLarge(Error):
     """The request's params, its headers among them, are over MaxParamsSize or MaxParams (RFC 6585, section 5)."""
 

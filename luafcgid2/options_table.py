@@ -68,7 +68,20 @@ REQUESTS = (
     dict(name="BodyMemory", field="body_memory", kind="bytes", default=262144, minimum=0, maximum=1 << 30,
          unit="bytes", doc="A larger request body goes to a temporary file."),
     dict(name="TempDir", field="temp_dir", kind="path", default="", example="/var/tmp",  # nosec B108  # files without a name
-         doc="Directory for such files; empty: the system's."),
+         doc="Directory for such files and for those of forms; empty: the system's."),
+    dict(name="FormMaxFileSize", field="form_max_file_size", kind="bytes", default=0, minimum=0, maximum=_BIG,
+         unit="bytes",
+         doc="Largest file of a form that lf.form() reads: over it the answer is 413, as it is over the next three; "
+             "0: any that MaxPostSize lets in."),
+    dict(name="FormMaxSize", field="form_max_size", kind="bytes", default=0, minimum=0, maximum=_BIG, unit="bytes",
+         doc="Files of one form together; 0: as MaxPostSize lets in. They are written to TempDir, and removed after "
+             "the request unless the script saves them."),
+    dict(name="FormMaxParts", field="form_max_parts", kind="int", default=1000, minimum=0, maximum=1000000,
+         doc="Fields and files of one form; 0: any number."),
+    dict(name="FormMemory", field="form_memory", kind="bytes", default=1 << 20, minimum=0, maximum=1 << 30,
+         unit="bytes",
+         doc="Fields of one form together, and the body that lf.post() or lf.json() reads, since they are kept in "
+             "memory; 0: no limit."),
     dict(name="MaxParamsSize", field="max_params_size", kind="bytes", default=262144, minimum=4096,
          maximum=1 << 26, unit="bytes",
          doc="Largest sum of a request's FastCGI parameters (its headers): over it the answer is 431."),

@@ -10,11 +10,12 @@ import html
 import re
 from typing import List, Optional, Tuple
 
-REASONS = {403: "403 Forbidden", 404: "404 Not Found", 413: "413 Payload Too Large",
+REASONS = {400: "400 Bad Request", 403: "403 Forbidden", 404: "404 Not Found", 413: "413 Payload Too Large",
            431: "431 Request Header Fields Too Large", 500: "500 Internal Server Error",
            503: "503 Service Unavailable", 504: "504 Gateway Timeout", 507: "507 Insufficient Storage"}
 # What any visitor may know; the rest is in the log.
-SENTENCES = {403: "Access to this page is not allowed.", 404: "This page was not found.",
+SENTENCES = {400: "The request cannot be understood.", 403: "Access to this page is not allowed.",
+             404: "This page was not found.",
              413: "The request is too large.", 431: "The request's header is too large.",
              500: "The script failed.",
              503: "The server is busy. Try again.", 504: "The script took too long.",

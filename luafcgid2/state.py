@@ -17,7 +17,7 @@ import threading
 from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 from .allowance import EXHAUSTED, Allowance
-from .errors import ProtocolError, ScriptError, ScriptMemory, ScriptTimeout
+from .errors import ProtocolError, RequestRefused, ScriptError, ScriptMemory, ScriptTimeout
 from .interrupt import Interrupter, Target
 from .params import Wanted
 from .runtime import Engine, text
@@ -27,7 +27,8 @@ from .units import size
 Response = Union[bytes, Tuple[bytes, bytes]]
 # Files of the prelude that a new state does not get: it starts with the first, the next is for config.lua, the
 # others are fetched when a script first needs them.
-APART = (b"boot", b"config_eval", b"shared", b"wsapi", b"hooks", b"launch_op", b"launch_lp")
+APART = (b"boot", b"config_eval", b"shared", b"wsapi", b"hooks", b"launch_op", b"launch_lp", b"features", b"request",
+         b"inputs", b"forms", b"answers", b"setcookie", b"negotiation", b"conditional", b"dates")
 
 
 class Services:
@@ -182,7 +183,8 @@ class LuaState:
         `params` is the raw PARAMS stream; `body` is bytes, or a file to read; `thread` is Info.Thread.
         `wanted` is what the state was chosen by: if the prelude reads other values in `params`, nothing runs.
         Raises ScriptError with the Lua traceback, ScriptTimeout for one that was interrupted, ScriptMemory for one
-        that Lua had no memory for; ProtocolError for params that are not what they seemed.
+        that Lua had no memory for; RequestRefused for one that cannot use what the client sent; ProtocolError for
+        params that are not what they seemed.
         """
         self.served = True
         self.running = params
@@ -205,6 +207,8 @@ class LuaState:
         if result.__class__ is not bytes and result[0] is None:
             if result[1] is False:
                 raise ProtocolError("the params are cut off, or name another script than they seem to")
+            if not told and result[2].__class__ is not bytes:
+                raise RequestRefused(text(result[1]), int(result[2]))
             raise self._failure(told, text(result[1]), text(result[2]))
         return result
 

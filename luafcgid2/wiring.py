@@ -16,8 +16,10 @@ from typing import Any, Callable, Dict, List, Optional
 from .allowed import Allowed, clients
 from .complaints import Complaints
 from .fcgi import Limits, Server
+from .forms import Form, FormLimits, FormService
 from .handoff import Handoff
 from .heap import Heap
+from .jsontext import decode as decode_json
 from .monitor import Monitor
 from .poller import Poller
 from .pool import Rules, StatePool
@@ -67,6 +69,8 @@ def settings(config: Any, engine: Engine) -> Dict[str, Any]:
         "lua_path": encoded(config.lua_path, engine.default_path().decode()),
         "lua_cpath": encoded(config.lua_cpath, engine.default_cpath().decode()),
         "local_c_modules": config.allow_local_c_modules,
+        "form_memory": config.form_memory,
+        "form_parts": config.form_max_parts,
         "max_memory": config.script_max_memory,
         "generational": engine.version in GENERATIONAL,
     }
@@ -87,11 +91,15 @@ def make_pool(config: Any, engine: Engine, scoreboard: Any, sessions: SessionSer
     calls: Dict[str, Callable[..., Any]] = {
         "popen_open": popens.open, "popen_opened": popens.opened, "popen_wait": popens.wait,
     }
+    calls["json"] = decode_json
     calls.update({name: getattr(shared, method) for name, method in SHARED_CALLS.items()})
+
+    forms = FormService(FormLimits(config.form_max_file_size, config.form_max_size, config.form_memory,
+                                   config.form_max_parts), config.temp_dir)
 
     def per_state() -> Dict[str, Callable[..., Any]]:
         own = sessions.for_state()
-        return {name: getattr(own, method) for name, method in HOST_CALLS.items()}
+        return {"form": Form(forms).call, **{name: getattr(own, method) for name, method in HOST_CALLS.items()}}
 
     services = Services(engine, settings(config, engine), logger, calls, per_state, config.script_max_memory)
     rules = Rules(config.lua_states, config.lua_max_states, config.lua_total_states,

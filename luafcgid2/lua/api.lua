@@ -31,6 +31,7 @@ local function receive(n)
   if not body then
     local data, message = host.receive(n or -1)
     if not data then error("Receive: " .. message, 2) end
+    body_at = 2
     return data
   end
   local start = body_at
@@ -88,6 +89,11 @@ function api.begin(env, cookies, request_body, info, local_config)
   set(G, "Log", log) set(G, "Receive", receive) set(G, "RespStatus", response.status)
   set(G, "RespContentType", response.content_type) set(G, "ThreadData", thread_data) set(G, "Dir", directory)
   return connection
+end
+
+-- Whether nobody has taken of the body yet.
+function api.unread()
+  return body_at == 1
 end
 
 api.log, api.receive = log, receive

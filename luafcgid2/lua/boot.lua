@@ -50,8 +50,9 @@ end
 
 function boot.start()
   local run, coroutines = import("run"), import("coroutines")
-  -- What comes later needs this one; the others shall not keep alive what they needed at the start only.
-  codes, loaded = nil, { values = loaded.values }
+  -- What comes later needs these; the others shall not keep alive what they needed at the start only.
+  codes, loaded = nil, { values = loaded.values, api = loaded.api, guard = loaded.guard, headers = loaded.headers,
+    lf = loaded.lf, response = loaded.response, session = loaded.session, statuses = loaded.statuses }
   return run.load, run.handle, run.collect, coroutines.addresses()
 end
 

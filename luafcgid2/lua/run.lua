@@ -2,8 +2,8 @@
 -- In: the PARAMS bytes, the body (or nil when it is on disk), the thread's number, and the SCRIPT_FILENAME and
 -- DOCUMENT_ROOT that Python found by searching.  Out: the response; or (head, body) for a large body; or (head,
 -- body, KB) when the heap has grown to so many KB, or (head, body, -KB) when it has not and report_heap is set; (nil,
--- message, traceback); or (nil, false) if the params are broken or say something else; then nothing has run.  Also
--- loads the script and its surroundings.  Only state.py calls it.
+-- message, traceback); (nil, message, status) if the client is to blame; or (nil, false) if the params are broken or
+-- say something else; then nothing has run.  Also loads the script and its surroundings.  Only state.py calls it.
 
 local import, host = ...
 local params, cookies, response = import("params"), import("cookies"), import("response")
@@ -49,6 +49,10 @@ local function load_shared(face, name)
   return face[name]
 end
 
+local function load_features(lf, name)
+  return import("features").install(lf)[name]
+end
+
 -- The entry point; a script may keep it behind a metatable of _G, whose functions may fail.
 local function entry()
   local main = rawget(G, settings.entrypoint)
@@ -63,6 +67,7 @@ function run.load(code, name, startup, startup_name)
   session.install(G)
   G.Shared = setmetatable({}, { __index = load_shared })
   api.install()
+  setmetatable(G.lf, { __index = load_features })
   G.Config = load(settings.config_code, "=Config")()
   collectgarbage("restart")
   if enter then enter() end
@@ -99,6 +104,7 @@ function run.handle(data, body, thread, name, root)
   local main = entry()
   if main == nil then return nil, NO_ENTRY, "" end
   local ok, message, text = call(main, env, con)
+  if guard.at_end then guard.finish() end
   local lines
   if ok then
     ok, lines = pcall(session.finish)

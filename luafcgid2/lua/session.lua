@@ -8,8 +8,7 @@ local encode, decode = values.encode, values.decode
 local type, tostring, error, pcall, format = type, tostring, error, pcall, string.format
 local cookie_name = host.settings.session_name
 
-local env, cookies
-local opened = false
+local env, cookies, opened
 
 local api, session = {}, {}
 
@@ -105,6 +104,9 @@ end
 function session.begin(request_env, request_cookies)
   env, cookies, opened = request_env, request_cookies, false
 end
+
+-- The Env of the request; nil while top-level code runs.
+function session.request() return env end
 
 -- nil; or, where Session was touched, the list of header lines.  All is stored when it returns; if it
 -- cannot be stored it raises an error.

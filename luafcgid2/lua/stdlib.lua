@@ -34,9 +34,14 @@ local function install_exit(token)
     return pass(ok, ...)
   end
 
-  function G.os.exit()
-    leaving = true
+  -- A refusal is the { status, message } that the client gets instead of what was sent.
+  function token.leave(refusal)
+    leaving, token.refusal = true, refusal
     error(token, 0)
+  end
+
+  function G.os.exit()
+    token.leave()
   end
 
   function G.pcall(...)

@@ -310,6 +310,16 @@ def test_the_example_form_escapes_what_it_shows(examples: Serve) -> None:
     assert examples.request("/form.lua?name=a&name=b").status == 200
 
 
+def test_the_example_upload_shows_what_came(examples: Serve) -> None:
+    part = '--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+    body = (part % ("title", "", "<b>") + part % ("files", '; filename="a<b>.txt"', "Hello") +
+            part % ("files", '; filename="b.txt"', "") + "--b--\r\n")
+    answer = examples.request("/upload.lua", "POST", body, {"Content-Type": "multipart/form-data; boundary=b"})
+    assert answer.status == 200
+    assert "2 files came, called “&lt;b&gt;”" in answer.body.decode()
+    assert b'<td>a&lt;b&gt;.txt</td><td></td><td class="number">5</td><td><code>48 65 6c 6c 6f </code>' in answer.body
+
+
 def test_the_example_counter_counts_its_cookie(examples: Serve) -> None:
     for value, shown in (("", 1), ("visits=4", 5), ("visits=<b>", 1), ("visits=9999999999999", 1)):
         answer = examples.request("/cookies.lua", headers={"Cookie": value} if value else {})

@@ -18,14 +18,15 @@ FLOORS = {
        "responder",
     3: "check doctor.visitor entry gate heap hung memory migrate pool quarantine reference routes state status "
        "status.desk status.metrics status.page status.plain stopped top upkeep watch",
-    2: "accesslog allowed backlog changes client config configtext docroot doctor.modules handoff interrupt listener "
-       "log logfile logformat luaconfig options options_logs options_processes options_table pidfile popen privileges "
-       "procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts sessions.redis_shared "
-       "sessions.redis_store sessions.redis_url sessions.session sessions.shared sessions.shared_sqlite "
-       "sessions.shared_store sessions.sqlite sessions.staging sessions.statements snapshot socketfile syslogger",
+    2: "accesslog allowed backlog changes client config configtext docroot doctor.modules forms handoff interrupt "
+       "jsontext listener log logfile logformat luaconfig options options_logs options_processes options_table "
+       "pidfile popen privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
+       "sessions.redis_shared sessions.redis_store sessions.redis_url sessions.session sessions.shared "
+       "sessions.shared_sqlite sessions.shared_store sessions.sqlite sessions.staging sessions.statements snapshot "
+       "socketfile syslogger",
     1: "doctor.lighttpd doctor.nginx fcgi runtime",
-    0: "__init__ allowance answer body complaints decisions delivery doctor errors pages params records replies rerun "
-       "roff sending timeouts units",
+    0: "__init__ allowance answer body complaints decisions delivery doctor errors luavalues pages params records "
+       "replies rerun roff sending timeouts units",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
@@ -96,7 +97,8 @@ SIDEWAYS = {
 DOORS = {
     "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "control", "ctl", "manual", "doctor.report"},
     "setproctitle": {"master", "worker"},
-    "crossplane": {"doctor.nginx"}, "waitress": {"serve"}, "redis": {"sessions.redis_store"}, "rich": {"top"},
+    "crossplane": {"doctor.nginx"}, "multipart": {"forms"}, "waitress": {"serve"}, "redis": {"sessions.redis_store"},
+    "rich": {"top"},
 }
 CODE_LINES, FUNCTION_LINES, LUA_LINES = 250, 50, 120
 

@@ -120,6 +120,11 @@ def test_every_extra_that_make_asks_for_is_in_setup_cfg():
     assert asked and asked <= set(setup["options.extras_require"])
 
 
+def test_an_installation_and_make_run_can_read_forms_with_files():
+    assert "source[redis,doctor,top,forms]" in dry_run("install").replace("'", "")
+    assert ".[serve,forms]" in dry_run("run", "VENV=/nowhere/venv")
+
+
 def test_the_tests_bring_what_reads_the_code():
     commands = dry_run("test", "VENV=/nowhere/venv")
     assert "lua-check" in commands and "shellcheck" in commands and "lint]" in commands
