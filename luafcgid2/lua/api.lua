@@ -4,7 +4,8 @@
 
 local import, host = ...
 local response, headers, lf, statuses = import("response"), import("headers"), import("lf"), import("statuses")
-local getmetatable, rawset, type, error, tostring = getmetatable, rawset, type, error, tostring
+local getmetatable, setmetatable, rawset, type = getmetatable, setmetatable, rawset, type
+local error, tostring = error, tostring
 local sub, floor = string.sub, math.floor
 -- No body is as long; from here on a number need not be whole.
 local MANY = 2 ^ 52
@@ -68,7 +69,20 @@ end
 
 local connection = setmetatable({}, con)
 
+-- Few scripts use Shared, or more of lf than the ancestors have: that is loaded when it is first asked for.
+local function load_shared(face, name)
+  setmetatable(face, nil)
+  import("shared").install(face)
+  return face[name]
+end
+
+local function load_features(_, name)
+  return import("features").install(lf)[name]
+end
+
 function api.install()
+  G.Shared = setmetatable({}, { __index = load_shared })
+  setmetatable(lf, { __index = load_features })
   G.LUAFCGID, G.LUAFCGID_VERSION, G.lf, G.Response = true, 2, lf, statuses
   package.preload.luafcgid = function() return lf end
 end

@@ -1,5 +1,5 @@
 -- The functions of `lf` that the ancestors did not have: each is loaded when a script first asks for it.
--- In: the table `lf`.  Out: `install` gives it a metatable that knows the names.  run.lua loads this file when a
+-- In: the table `lf`.  Out: `install` gives it a metatable that knows the names.  api.lua loads this file when a
 -- script first asks `lf` for a name that it does not have.
 
 local import = ...

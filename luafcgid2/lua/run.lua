@@ -10,7 +10,7 @@ local params, cookies, response = import("params"), import("cookies"), import("r
 local api, loader, session, stdlib = import("api"), import("loader"), import("session"), import("stdlib")
 local guard = import("guard")
 local decode, parse_cookies, call = params.decode, cookies.parse, guard.call
-local pcall, type, rawget, getmetatable, setmetatable = pcall, type, rawget, getmetatable, setmetatable
+local pcall, type, rawget, getmetatable = pcall, type, rawget, getmetatable
 local collectgarbage, floor = collectgarbage, math.floor
 local load = loadstring or load
 local settings = host.settings
@@ -42,17 +42,6 @@ local function settle()
   if own_pace then set_pause(baseline, 2 * limit) end
 end
 
--- Few scripts use Shared: its functions are loaded when one of them is first asked for.
-local function load_shared(face, name)
-  setmetatable(face, nil)
-  import("shared").install(face)
-  return face[name]
-end
-
-local function load_features(lf, name)
-  return import("features").install(lf)[name]
-end
-
 -- The entry point; a script may keep it behind a metatable of _G, whose functions may fail.
 local function entry()
   local main = rawget(G, settings.entrypoint)
@@ -65,9 +54,7 @@ function run.load(code, name, startup, startup_name)
   loader.install()
   stdlib.install({ log = api.log, exit_token = guard.EXIT })
   session.install(G)
-  G.Shared = setmetatable({}, { __index = load_shared })
   api.install()
-  setmetatable(G.lf, { __index = load_features })
   G.Config = load(settings.config_code, "=Config")()
   collectgarbage("restart")
   if enter then enter() end
