@@ -96,9 +96,21 @@ Listen = "/var/tmp/luafcgid2.sock"
 -- closed: neither silence nor a trickle holds it; 0: no limit. In seconds.
 -- ReadTimeout = 60
 
--- A connection may take this long to accept more of an answer; 0: no limit. No thread waits for it. In
--- seconds.
+-- A connection may take this long to accept more of an answer; 0: no limit. No thread waits for it but
+-- that of a script that sends in pieces. In seconds.
 -- SendTimeout = 60
+
+-- Once a script has sent more than this it leaves, as if the script had called Flush(), instead of
+-- waiting in memory until the script returns; 0: all of it waits. In bytes.
+-- MaxBufferSize = 8388608
+
+-- The header by which SendFile() asks the web server to send the file: nginx's or lighttpd's; empty:
+-- the worker sends it. One of "", "X-Accel-Redirect", "X-Sendfile".
+-- SendFileHeader = "X-Accel-Redirect"
+
+-- Which names the web server has for files of a folder: nginx needs it, with an internal location of
+-- that name. Files elsewhere the worker sends itself.
+-- SendFileMap = "/srv/files=/protected"
 
 -- Answers that wait for slow readers take about so much memory of a worker; further ones go to
 -- temporary files in TempDir. In bytes.

@@ -82,12 +82,19 @@ class AccessLog:
         """The responder's function `respond`, which also tells this log."""
         def logged(params: bytes, body: Any, problem: int, seat: Any) -> Any:
             began, since, cpu = time.time(), time.monotonic(), time.thread_time_ns()
-            answer = respond(params, body, problem, seat)
-            head, rest = (answer, b"") if isinstance(answer, bytes) else answer[:2]
-            self.add(params, int(head[8:11]), len(head) - head.find(b"\r\n\r\n") - 4 + len(rest), began,
-                     time.monotonic() - since, (time.thread_time_ns() - cpu) / 1e9,
-                     seat.heap or (seat.entry.heap if seat.entry else 0))
-            return answer
+            head, rest = b"", b""
+            try:
+                answer = respond(params, body, problem, seat)
+                head, rest = (answer, b"") if isinstance(answer, bytes) else answer[:2]
+                return answer
+            finally:
+                stream = seat.stream
+                if head or stream is not None:
+                    status = stream.status if stream is not None else int(head[8:11])
+                    size = len(rest) + (stream.body if stream is not None else len(head) - head.find(b"\r\n\r\n") - 4)
+                    self.add(params, status, size, began, time.monotonic() - since,
+                             (time.thread_time_ns() - cpu) / 1e9,
+                             seat.heap or (seat.entry.heap if seat.entry else 0))
         return logged
 
     def flush(self, older_than: float = 0.0) -> None:

@@ -51,6 +51,8 @@ class ErrorPages(Responder):
         failed, entry = seat.params, seat.entry
         # What runs now: see monitor.py, which ends scripts that run for too long.
         seat.params = params
+        # Its page gets the status of the failed request, so it cannot leave in pieces.
+        seat.sock = None
         try:
             return self._with_status(self._answer(params, b"", 0, seat), error.status)
         except (Error, ProtocolError) as problem:

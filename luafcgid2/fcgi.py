@@ -172,7 +172,9 @@ class Connection(Sending, flup.Connection):
             if whole is not None:
                 role, flags, params = whole
                 if role in self.server.roles and len(params) <= self.server.limits.plain_params:
-                    return self.reply(1, flags, self.server.respond(params, b"", 0, self.seat))
+                    seat = self.seat
+                    seat.sock, seat.request_id = self._sock, 1
+                    return self.reply(1, flags, self.server.respond(params, b"", 0, seat))
         buffer, position = self._buffer + data if self._buffer else data, 0
         self._buffer = b""
         while self.open and self.outbox is None:
@@ -339,7 +341,9 @@ class Server(flup.BaseFCGIServer):
 
     def handler(self, request: Request) -> Answer:
         """flup's hook between Request.run and the application."""
-        return self.respond(request.params, request.body, request.problem, request._conn.seat)
+        seat = request._conn.seat
+        seat.sock, seat.request_id = request._conn._sock, request.requestId
+        return self.respond(request.params, request.body, request.problem, seat)
 
     def complain(self, error: Exception) -> None:
         """Log why a connection is closed: what the peer sent, or that it left before it had its answer, as nginx
@@ -358,6 +362,7 @@ class Server(flup.BaseFCGIServer):
         if not params or len(params) > self._plain_params:
             return None
         seat.bytes_in += len(data)
+        seat.sock, seat.request_id = sock, 1
         try:
             return deliver(sock, 1, self.respond(params, b"", 0, seat))
         except (ProtocolError, OSError) as error:

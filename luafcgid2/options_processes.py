@@ -89,7 +89,20 @@ LISTENER = (
              "neither silence nor a trickle holds it; 0: no limit."),
     dict(name="SendTimeout", field="send_timeout", kind="seconds", default=60, minimum=0, maximum=86400,
          unit="seconds",
-         doc="A connection may take this long to accept more of an answer; 0: no limit. No thread waits for it."),
+         doc="A connection may take this long to accept more of an answer; 0: no limit. No thread waits for it but "
+             "that of a script that sends in pieces."),
+    dict(name="MaxBufferSize", field="max_buffer_size", kind="bytes", default=8 << 20, minimum=0, maximum=_BIG,
+         unit="bytes",
+         doc="Once a script has sent more than this it leaves, as if the script had called Flush(), instead of waiting "
+             "in memory until the script returns; 0: all of it waits."),
+    dict(name="SendFileHeader", field="send_file_header", kind="string", default="",
+         choices=("", "X-Accel-Redirect", "X-Sendfile"), example="X-Accel-Redirect",
+         doc="The header by which SendFile() asks the web server to send the file: nginx's or lighttpd's; empty: the "
+             "worker sends it."),
+    dict(name="SendFileMap", field="send_file_map", kind="string", default="", pattern=r"(/[^=\s]*=/[^=\s]*)?",
+         allowed_text='"/folder=/name", or ""', example="/srv/files=/protected",
+         doc="Which names the web server has for files of a folder: nginx needs it, with an internal location of that "
+             "name. Files elsewhere the worker sends itself."),
     dict(name="SendMemory", field="send_memory", kind="bytes", default=16 << 20, minimum=0, maximum=_BIG,
          unit="bytes",
          doc="Answers that wait for slow readers take about so much memory of a worker; further ones go to temporary "

@@ -17,7 +17,8 @@ _END_BODY = END_BODY.pack(0, 0)
 
 
 class Reply(NamedTuple):
-    """`head` ends inside the header block, `rest` holds the other headers and the body."""
+    """`head` ends inside the header block, `rest` holds the other headers and the body.  Of an answer whose head has
+    left already `head` is b""."""
 
     head: bytes
     rest: bytes
@@ -54,7 +55,9 @@ def frame(request_id: int, answer: Answer) -> List[Buffer]:
     size = len(head) + len(rest)
     if size <= MAX_CONTENT:
         first = _errors(request_id, stderr) if stderr else b""
-        return [b"".join((first, HEADER.pack(1, STDOUT, request_id, size, 0), head, rest, ending))]
+        # An empty record is the end of the stream, which `ending` has.
+        opening = _pack(1, STDOUT, request_id, size, 0) if size else b""
+        return [b"".join((first, opening, head, rest, ending))]
     buffers: List[Buffer] = [_errors(request_id, stderr)] if stderr else []
     view, start = memoryview(rest), MAX_CONTENT - len(head)
     if start < 0:

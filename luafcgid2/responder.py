@@ -59,7 +59,7 @@ class Responder:
         `body` is bytes, or a file to read; `problem` the HTTP status for a body that was refused, or 0.
         """
         started = monotonic()
-        seat.started, seat.params, seat.entry, seat.heap = started, params, None, 0
+        seat.started, seat.params, seat.entry, seat.heap, seat.stream = started, params, None, 0, None
         seconds, size, failed = 0.0, 0, False
         try:
             answer = self._answer(params, body, problem, seat)
@@ -69,7 +69,7 @@ class Responder:
             if answer.__class__ is bytes:
                 size, failed = len(answer), answer[8] == _FIVE
             else:
-                size, failed = len(answer.head) + len(answer.rest), answer.head[8] == _FIVE
+                size, failed = len(answer.head) + len(answer.rest), answer.head[8:9] == b"5"
             return answer
         finally:
             seat.end(seconds or monotonic() - started, size, failed)
@@ -157,6 +157,9 @@ class Responder:
         return Reply(answer[0], answer[1])
 
     def _failure(self, error: Error, params: bytes, seat: Seat) -> Reply:
+        if seat.stream is not None and seat.stream.gone:
+            self._logger.info("%s", error)
+            raise ConnectionAbortedError("the client left while it was sent")
         traceback = getattr(error, "traceback", "")
         message = str(error) + traceback
         status = error.status
@@ -164,6 +167,9 @@ class Responder:
         self._logger.log(logging.ERROR if status >= 500 else logging.INFO, "%d %s", status, message, extra={
             "script": text(values.get(b"SCRIPT_FILENAME", b"")), "uri": text(values.get(b"REQUEST_URI", b"")),
             "seconds": round(monotonic() - seat.started, 3)})
+        if seat.stream is not None:
+            # The client has a part of the answer, and must see that it is not all.
+            raise ConnectionAbortedError("a script failed in the middle of its answer")
         stderr = message.encode("utf-8", "backslashreplace") if status >= 500 else b""
         page = self._errors(error, values, seat) if self._errors is not None else None
         if page is not None:

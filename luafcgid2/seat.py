@@ -27,8 +27,8 @@ class Seat:
     """
 
     __slots__ = ("number", "serial", "serving", "polling", "requests", "errors", "busy", "bytes_in", "bytes_out",
-                 "accepted", "latencies", "started", "params", "state", "entry", "ident", "heap",
-                 "_line", "_cells", "_base", "script")
+                 "accepted", "latencies", "started", "params", "state", "entry", "ident", "heap", "sock", "request_id",
+                 "stream", "_line", "_cells", "_base", "script")
 
     def __init__(self, number: int, line: Optional[Any] = None) -> None:
         self.number, self._line, self.script = number, line, b""
@@ -45,6 +45,10 @@ class Seat:
         # Kilobytes of the Lua state after the last request, where somebody wants to know.
         self.heap = 0
         self.state: Optional[Any] = None
+        # Where the answer goes, and by which request id; what stream.py knows of it if it leaves in pieces.
+        self.sock: Any = None
+        self.request_id = 1
+        self.stream: Any = None
         # The pool's Entry of the script that runs.
         self.entry: Optional[Any] = None
 

@@ -11,7 +11,7 @@ import os
 import resource
 import socket
 import sys
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from .allowed import Allowed, clients
 from .complaints import Complaints
@@ -36,6 +36,7 @@ from .sessions import open_store
 from .sessions.session import HOST_CALLS, SessionService
 from .sessions.shared import HOST_CALLS as SHARED_CALLS, SharedService
 from .state import Services
+from .stream import Streams
 from .timeouts import Timeouts
 
 GENERATIONAL = ("5.4", "5.5")
@@ -72,6 +73,9 @@ def settings(config: Any, engine: Engine) -> Dict[str, Any]:
         "form_memory": config.form_memory,
         "form_parts": config.form_max_parts,
         "max_memory": config.script_max_memory,
+        "max_buffer": config.max_buffer_size,
+        "send_file_header": encoded(config.send_file_header),
+        "send_file_map": encoded(config.send_file_map),
         "generational": engine.version in GENERATIONAL,
     }
 
@@ -84,8 +88,8 @@ def generation_of(scoreboard: Scoreboard) -> Callable[[], int]:
 
 def make_pool(config: Any, engine: Engine, scoreboard: Any, sessions: SessionService,
               logger: logging.Logger, popens: Optional[Popens] = None,
-              shared: Optional[SharedService] = None) -> StatePool:
-    """The state pool with its host functions."""
+              shared: Optional[SharedService] = None, seats: Sequence[Seat] = ()) -> StatePool:
+    """The state pool with its host functions; `seats` are those of the threads that run scripts."""
     popens = popens or Popens()
     shared = shared or make_shared(config, sessions, logger)
     calls: Dict[str, Callable[..., Any]] = {
@@ -93,6 +97,7 @@ def make_pool(config: Any, engine: Engine, scoreboard: Any, sessions: SessionSer
     }
     calls["json"] = decode_json
     calls.update({name: getattr(shared, method) for name, method in SHARED_CALLS.items()})
+    calls.update(Streams(seats, config.send_timeout).host_calls())
 
     forms = FormService(FormLimits(config.form_max_file_size, config.form_max_size, config.form_memory,
                                    config.form_max_parts), config.temp_dir)

@@ -98,7 +98,7 @@ class Worker:
         self._shared = make_shared(config, self._sessions, self._logger)
         self._popens = Popens()
         self._pool = make_pool(config, self._engine, scoreboard, self._sessions, self._logger, self._popens,
-                               self._shared)
+                               self._shared, self._seats)
         self._desk = make_desk(config, scoreboard)
         reporter = Reporter(self._ready_fd) if self._ready_fd is not None else None
         self._responder = make_responder(config, self._pool, scoreboard, self._logger, reporter, self._desk)

@@ -22,7 +22,7 @@ for line in gmatch(host.settings.default_headers, "[^\r\n]+") do
 end
 if #default_lines > 0 then default_text = concat(default_lines, "\r\n") .. "\r\n" end
 
-local lines, count, seen = {}, 0, nil
+local lines, count, seen, sent = {}, 0, nil, false
 
 local headers = { once = defaults_once }
 
@@ -35,6 +35,7 @@ function headers.text(value, name, index, level)
 end
 
 function headers.safe(value, name, level)
+  if sent then error(name .. ": the headers have been sent, by Flush or because of MaxBufferSize", level + 1) end
   if find(value, UNSAFE) then
     error(format("%s: a line break or NUL in %q is refused (header injection)", name, value), level + 1)
   end
@@ -88,7 +89,10 @@ function headers.clear()
   else
     for index = 1, count do lines[index] = nil end
   end
-  count, seen = 0, nil
+  count, seen, sent = 0, nil, false
 end
+
+-- The head has left.
+function headers.close() sent = true end
 
 return headers

@@ -1,14 +1,14 @@
 -- The response of the request that this Lua state serves now: status, headers, body; nothing leaves before
--- the script returns.  In: what the script sets.  Out: `finish` gives the CGI response (RFC 3875, section 6).
--- Only api.lua and run.lua use it.
+-- the script returns, unless it asks streaming.lua to.  In: what the script sets.  Out: `finish` gives the CGI response
+-- (RFC 3875, section 6), or what is left of it.  Only modules of the prelude use it.
 
 local import, host = ...
-local statuses, headers = import("statuses"), import("headers")
+local statuses, headers, buffer = import("statuses"), import("headers"), import("buffer")
 local text_of, safe = headers.text, headers.safe
-local concat, tonumber, type, error = table.concat, tonumber, type, error
+local take, forget, tonumber, error = buffer.take, buffer.forget, tonumber, error
 local find, lower, match, format = string.find, string.lower, string.match, string.format
 local settings = host.settings
-local KEEP, LARGE = 64, 32768
+local LARGE = 32768
 
 local default_status = headers.once.status or settings.default_status
 local default_type = headers.once["content-type"] or settings.default_content_type
@@ -16,29 +16,15 @@ local elapsed = settings.elapsed and "X-ElapsedTime: 0\r\n" or ""  -- responder.
 local default_head = "Status: " .. default_status .. "\r\nContent-Type: " .. default_type .. "\r\n" .. elapsed
 
 local status, status_set, content_type, content_length, changed
-local body, count = {}, 0
-local response = {}
-
-local function forget_body()
-  if count > KEEP then
-    body = {}
-  else
-    for index = 1, count do body[index] = nil end
-  end
-  count = 0
-end
+-- Once the head has left: streaming.lua's function that gives what may follow it of what is buffered.
+local rest
+local response = { send = buffer.send, reset_body = buffer.forget }
 
 function response.begin()
   status, content_type, content_length = default_status, default_type, nil
-  changed, status_set = false, false
+  changed, status_set, rest = false, false, nil
   headers.clear()
-  forget_body()
-end
-
-function response.send(value)
-  if type(value) ~= "string" then value = text_of(value, "Send", 1) end
-  count = count + 1
-  body[count] = value
+  forget()
 end
 
 local function set_status(value)
@@ -81,15 +67,22 @@ function response.header(name, value)
   end
 end
 
-response.reset_body = forget_body
-function response.flush() end
+function response.flush() import("streaming").flush() end
 function response.code() return tonumber(match(status, "^%d+")) end
 
 -- Status and content type stay, as with the ancestor.
 function response.reset()
   content_length = nil
-  headers.clear()
-  forget_body()
+  if not rest then headers.clear() end
+  forget()
+end
+
+-- For streaming.lua: what the head is made of.
+function response.parts() return status, content_type, content_length end
+function response.leave(what_is_left) rest = what_is_left end
+
+function response.default_type(kind)
+  if content_type == default_type then set_content_type(kind) end
 end
 
 -- The length's line of the answer before: most answers of a script are as long as its last one.
@@ -97,8 +90,8 @@ local known_length, length_line
 
 -- The whole CGI response; or its head and its body, where joining them would copy a LARGE body.
 function response.finish(method, cookie_lines)
-  local content = count == 1 and body[1] or concat(body, "", 1, count)
-  forget_body()
+  if rest then return "", rest() end
+  local content = take()
   local head, block = default_head, headers.block(cookie_lines)
   if changed then
     head = "Status: " .. status .. "\r\nContent-Type: " .. content_type .. "\r\n" .. elapsed

@@ -23,7 +23,7 @@ FLOORS = {
        "pidfile popen privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
        "sessions.redis_shared sessions.redis_store sessions.redis_url sessions.session sessions.shared "
        "sessions.shared_sqlite sessions.shared_store sessions.sqlite sessions.staging sessions.statements snapshot "
-       "socketfile syslogger",
+       "socketfile stream syslogger",
     1: "doctor.lighttpd doctor.nginx fcgi runtime",
     0: "__init__ allowance answer body complaints decisions delivery doctor errors luavalues pages params records "
        "replies rerun roff sending timeouts units",
