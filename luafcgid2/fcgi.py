@@ -167,14 +167,12 @@ class Connection(Sending, flup.Connection):
         return self.open and len(data) == RECV_SIZE and self.outbox is None
 
     def _take(self, data: bytes) -> None:
-        if not self._buffer and not self._requests:
-            whole = records.whole_request(data)
-            if whole is not None:
-                role, flags, params = whole
-                if role in self.server.roles and len(params) <= self.server.limits.plain_params:
-                    seat = self.seat
-                    seat.sock, seat.request_id = self._sock, 1
-                    return self.reply(1, flags, self.server.respond(params, b"", 0, seat))
+        whole = None if self._buffer or self._requests else records.whole_request(data)
+        if whole is not None:
+            role, flags, params = whole
+            if role in self.server.roles and len(params) <= self.server.limits.plain_params:
+                self.seat.sock, self.seat.request_id = self._sock, 1
+                return self.reply(1, flags, self.server.respond(params, b"", 0, self.seat))
         buffer, position = self._buffer + data if self._buffer else data, 0
         self._buffer = b""
         while self.open and self.outbox is None:
@@ -361,8 +359,7 @@ class Server(flup.BaseFCGIServer):
         params = records.plain_request(data)
         if not params or len(params) > self._plain_params:
             return None
-        seat.bytes_in += len(data)
-        seat.sock, seat.request_id = sock, 1
+        seat.bytes_in, seat.sock, seat.request_id = seat.bytes_in + len(data), sock, 1
         try:
             return deliver(sock, 1, self.respond(params, b"", 0, seat))
         except (ProtocolError, OSError) as error:

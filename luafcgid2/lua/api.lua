@@ -58,7 +58,7 @@ con.__index = con
 function con:header(name, value) return response.header(name, value) end
 function con:puts(value) return response.send(value) end
 function con:gets() return receive() end
-function con:flush() return response.flush() end
+function con:flush() response.flush() end
 function con:reset() return response.reset_body() end
 function con:log(message) return log(message) end
 
@@ -80,17 +80,13 @@ local function load_features(_, name)
   return import("features").install(lf)[name]
 end
 
-local function flush()
-  import("streaming").flush()
-end
-
 local function send_file(path)
-  return import("streaming").send_file(path)
+  local sent, message = import("streaming").send_file(path)
+  return sent, message
 end
 
 function api.install()
-  G.Flush, G.SendFile = flush, send_file
-  G.Shared = setmetatable({}, { __index = load_shared })
+  G.Flush, G.SendFile, G.Shared = response.flush, send_file, setmetatable({}, { __index = load_shared })
   setmetatable(lf, { __index = load_features })
   G.LUAFCGID, G.LUAFCGID_VERSION, G.lf, G.Response = true, 2, lf, statuses
   package.preload.luafcgid = function() return lf end

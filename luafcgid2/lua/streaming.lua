@@ -14,14 +14,14 @@ local started, silent
 -- What the two are about.
 local known
 
--- Raises at the script's line: scripts call api, api calls streaming, streaming calls these.
-local function check(name, problem)
-  if problem then error(name .. ": " .. problem, 4) end
+-- Raises at the script's line, so many levels up.
+local function check(name, problem, level)
+  if problem then error(name .. ": " .. problem, level) end
 end
 
-local function request(name)
+local function request(name, level)
   local env = session.request()
-  if not env then error(name .. ": there is no request while top-level code runs", 4) end
+  if not env then error(name .. ": there is no request while top-level code runs", level) end
   if env ~= known then known, started, silent = env, false, false end
   return env
 end
@@ -45,14 +45,14 @@ local function head(env)
 end
 
 local function flush(name)
-  local env = request(name)
+  local env = request(name, 5)
   local first = ""
   if not started then
     if not host.stream_ready() then return end
     first = head(env)
   end
   local data = first .. rest()
-  if data ~= "" then check(name, host.stream_push(data)) end
+  if data ~= "" then check(name, host.stream_push(data), 5) end
 end
 
 function streaming.flush() flush("Flush") end
@@ -75,7 +75,7 @@ end
 -- The file is the body, or the rest of it: true; or nil and a message if it cannot be read.  A relative name is
 -- looked for beside the script.
 function streaming.send_file(path)
-  local env = request("SendFile")
+  local env = request("SendFile", 4)
   path = headers.text(path, "SendFile", 1, 4)
   if sub(path, 1, 1) ~= "/" then path = settings.script_dir .. "/" .. path end
   local size, kind = host.file_open(path)
@@ -96,11 +96,11 @@ function streaming.send_file(path)
     response.reset_body()
     response.default_type(kind)
     response.header("Content-Length", size)
-    check("SendFile", host.stream_push(head(env)))
+    check("SendFile", host.stream_push(head(env)), 4)
   else
     flush("SendFile")
   end
-  if silent then host.file_close() else check("SendFile", host.file_send(size)) end
+  if silent then host.file_close() else check("SendFile", host.file_send(size), 4) end
   return true
 end
 
