@@ -337,6 +337,10 @@ LogFilePath = "/var/log/luafcgid2/luafcgid2.log"
 -- The file of such entries; empty: the log.
 -- SlowLogPath = "/var/log/luafcgid2/slow.log"
 
+-- So many of the last requests whose script failed are kept in memory, up to 32 KB each, for
+-- `luafcgid2ctl failed` and `replay`; cookies and credentials are masked, bodies are not. 0: none.
+-- KeepFailedRequests = 20
+
 -- The access log: a line for each request, written in batches; SIGUSR1 opens it anew. Empty: none.
 -- AccessLogPath = "/var/log/luafcgid2/access.log"
 

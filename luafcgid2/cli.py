@@ -73,11 +73,23 @@ def run(test: bool, user: str, config: str) -> None:
 @click.argument("directory", metavar="[DIR]", type=click.Path(), default=".")
 @click.option("--http", metavar="HOST:PORT", default="127.0.0.1:8080", show_default=True,
               help="Where to answer HTTP.")
-def serve(directory: str, http: str) -> None:
-    """Serve DIR over HTTP, for development: files, index.html and Lua scripts."""
+@click.option("--live/--no-live", default=True, show_default=True,
+              help="Renew the page in the browser when a file is saved.")
+def serve(directory: str, http: str, live: bool) -> None:
+    """Serve DIR over HTTP, for development: files, index.html and Lua scripts.
+
+    A page in the browser renews itself when a file below DIR is saved. Errors of scripts are shown in the page, with
+    source, traceback and Env. Each request is one line on the terminal (NO_COLOR=1: without colours).
+
+    \b
+    Examples:
+      luafcgid2 serve                          # this folder, on http://127.0.0.1:8080/
+      luafcgid2 serve site --http 0.0.0.0:80   # for the whole network, as root
+      luafcgid2 serve site --no-live           # pages stay as they are
+    """
     from . import serve as server
     try:
-        sys.exit(server.main(directory, http))
+        sys.exit(server.main(directory, http, live=live))
     except Error as error:
         click.echo(f"luafcgid2: {error}", err=True)
         sys.exit(error.exit_code)

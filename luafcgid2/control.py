@@ -35,6 +35,21 @@ def load(path: str) -> Any:
     return configuration.load(path)
 
 
+def load_or_defaults(path: str, usual: str) -> Any:
+    """The configuration in the file, or the defaults where the `usual` path names none: a machine to write scripts on
+    needs no server.  ConfigError."""
+    from . import config as configuration
+    return configuration.defaults() if path == usual and not os.path.exists(path) else load(path)
+
+
+def master_of(config: Any) -> int:
+    """The pid of the master, 0 when none runs or that cannot be told."""
+    try:
+        return running(config)
+    except ControlError:
+        return 0
+
+
 def find(path: str) -> Any:
     """The configuration of a server that may run already.  While its file has a mistake, what can be read of it,
     or else the defaults, are enough if they lead to a running server; if not, ConfigError."""

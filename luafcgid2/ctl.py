@@ -20,6 +20,7 @@ from .control import FAILED, NOT_CONFIGURED
 from .errors import ConfigError, ControlError, Error, ListenError
 
 DEFAULT_CONFIG = "/etc/luafcgid2/config.lua"
+UNUSABLE = 2                                              # of lint
 STATUS_STALE, STATUS_STOPPED, STATUS_UNKNOWN = 1, 3, 4     # of status, by the same table
 
 
@@ -29,7 +30,16 @@ STATUS_STALE, STATUS_STOPPED, STATUS_UNKNOWN = 1, 3, 4     # of status, by the s
 @click.version_option(__version__, prog_name="luafcgid2ctl", message="%(prog)s %(version)s")
 @click.pass_context
 def main(ctx: click.Context, path: str) -> None:
-    """Control a luafcgid2 server in the background."""
+    """Control a luafcgid2 server in the background, and help to write its scripts.
+
+    \b
+    Examples:
+      luafcgid2ctl status                # does it run, and how does it fare
+      luafcgid2ctl doctor --help          # each verb says more
+      luafcgid2ctl new blog              # begin a site
+      luafcgid2ctl lint blog/www         # check its scripts
+      luafcgid2ctl failed                # what went wrong lately
+    """
     ctx.obj = os.path.abspath(path)
 
 
@@ -177,11 +187,135 @@ def trace(path: str, pid: int, timeout: float) -> None:
     click.echo(control.trace(control.find(path), pid, timeout))
 
 
+@verb()
+@click.argument("id", default="")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def failed(path: str, id: str, as_json: bool) -> None:
+    """List the last failed requests; with ID, show one.
+
+    A request is listed when its script failed, ran too long or brought its worker down. The server keeps the last
+    KeepFailedRequests of them in memory, with cookies and credentials masked.
+
+    \b
+    Examples:
+      luafcgid2ctl failed             # what went wrong lately
+      luafcgid2ctl failed 1.3         # params, body and traceback of one
+      luafcgid2ctl replay 1.3         # run it again
+    """
+    from . import failed as requests
+    entries = requests.load(control.running(control.find(path)))
+    if id:
+        entries = [requests.find(entries, id)]
+    click.echo(requests.as_json(entries) if as_json else
+               requests.details(entries[0]) if id else requests.listing(entries))
+
+
+@verb()
+@click.argument("id", default="")
+@click.option("--param", "changes", metavar="NAME=VALUE", multiple=True, help="Set a param, such as HTTP_COOKIE.")
+def replay(path: str, id: str, changes: tuple) -> None:
+    """Run a failed request again, in a fresh Lua state.
+
+    It prints the answer, or the error with its traceback, and the times. Without ID it is the latest. The script
+    runs for real, as the server's user: what it writes stays. The exit code
+    is 1 when it fails again, and 0 when it does not.
+
+    \b
+    Examples:
+      luafcgid2ctl replay                                # the latest
+      luafcgid2ctl replay 1.3                            # ID as `failed` lists it
+      luafcgid2ctl replay 1.3 --param HTTP_COOKIE=a=b    # cookies are masked: give your own
+    """
+    from . import failed as requests
+    config = control.find(path)
+    pid = control.running(config)
+    outcome = requests.replay(config, pid, requests.find(requests.load(pid), id), changes)
+    click.echo(outcome.text)
+    if outcome.error:
+        click.echo(outcome.error, err=True)
+    sys.exit(FAILED if outcome.failed else 0)
+
+
 @verb(unusable=ConfigError.exit_code)
 def check(path: str) -> None:
     """Test the configuration and print the effective settings."""
     from .check import check as check_file
     click.echo(check_file(path))
+
+
+@verb(unusable=UNUSABLE)
+@click.argument("dir", type=click.Path(), default="")
+def lint(path: str, dir: str) -> None:
+    """Find errors and accidental globals in scripts.
+
+    Every script below DIR is compiled by the Lua that runs it; none runs. DIR is that of ScriptRoots, or the
+    current one. Globals need luacheck (Debian: lua-check); a .luacheckrc in DIR
+    counts. The exit code is 0 when nothing is wrong, 1 when something is, 2 when nothing could be looked at.
+
+    \b
+    Examples:
+      luafcgid2ctl lint                  # everything that the server may run
+      luafcgid2ctl lint www              # before `git commit`
+    """
+    from . import lint as linter
+    config = control.load_or_defaults(path, DEFAULT_CONFIG)
+    problems = 0
+    for folder in [dir] if dir else config.script_roots or (".",):
+        try:
+            report = linter.lint(config, folder)
+        except ControlError as error:
+            _fail(error, UNUSABLE)
+        problems += len(report.problems)
+        click.echo(linter.shown(report, "."))
+    sys.exit(FAILED if problems else 0)
+
+
+@verb(unusable=FAILED)
+@click.argument("name", type=click.Path())
+def new(path: str, name: str) -> None:
+    """Begin a site in a new folder NAME.
+
+    It writes a first script and snippets for nginx and lighttpd. Nothing is overwritten: when one of the files is
+    there, none is written.
+
+    \b
+    Examples:
+      luafcgid2ctl new blog              # blog/www/index.lua, blog/nginx.conf, blog/lighttpd.conf
+      luafcgid2 serve blog/www           # look at it: http://127.0.0.1:8080/
+    """
+    from . import starter
+    click.echo(starter.create(control.load_or_defaults(path, DEFAULT_CONFIG), name))
+
+
+@verb(unusable=FAILED)
+@click.argument("script", type=click.Path(exists=True, dir_okay=False))
+@click.option("--env", "params", metavar="NAME=VALUE", multiple=True, help="Set a value of Env.")
+@click.option("--body", default="", help="What Receive() gives.")
+def repl(path: str, script: str, params: tuple, body: str) -> None:
+    """Open a Lua prompt in a state of SCRIPT.
+
+    The top level of SCRIPT has run, its globals are there. An expression prints its value, and what Send() sent is
+    shown. Each piece of code is a request of its own: locals
+    end with it. It runs for real: what it writes stays. Ctrl-C stops code that runs, Ctrl-D ends, .help tells more.
+    With standard input from a file or a pipe the exit code is 1 when anything failed.
+
+    \b
+    Examples:
+      luafcgid2ctl repl www/index.lua
+      > main()                                        # what a visitor gets
+      > lf.parse("a=1&b=2")                           # { a = "1", b = "2" }
+      luafcgid2ctl repl www/index.lua --env QUERY_STRING=name=Ann
+      echo 'main()' | luafcgid2ctl repl www/index.lua # in a test
+    """
+    from . import repl as prompt
+    values = {}
+    for each in params:
+        name, equals, value = os.fsencode(each).partition(b"=")
+        if not name or not equals:
+            raise ControlError(f"{each!r} is not NAME=VALUE")
+        values[name] = value
+    config = control.load_or_defaults(path, DEFAULT_CONFIG)
+    sys.exit(0 if prompt.run(config, control.master_of(config), script, values, os.fsencode(body)) else FAILED)
 
 
 @main.command()

@@ -80,5 +80,5 @@ class ErrorPages(Responder):
         rest = reply.head.partition(b"\r\n")[2]
         return reply._replace(head=b"Status: %s\r\n%s" % (REASONS[status].encode(), rest))
 
-    def _failure(self, error: Error, params: bytes, seat: Seat) -> Reply:
+    def _failure(self, error: Error, params: bytes, body: Any, seat: Seat) -> Reply:
         raise error

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 from urllib.parse import quote
 
-from . import __version__, answer, records
+from . import __version__, answer, devlog, livereload, records
 from .client import Address, Client
 from .docroot import Headers, Target, file_headers, resolve
 from .errors import ProtocolError
@@ -64,31 +64,42 @@ class Front:
     """The WSGI application.
 
     `root` is the document root; `address` and `timeout` (seconds) are those of client.Client; `log` is called
-    with one line, without its end, after each request.
+    with one line, without its end, after each request, `coloured` or not; `live` (livereload.LiveReload) has
+    pages renew themselves, None does not.
     """
 
     def __init__(self, root: str, address: Address, log: Callable[[str], None],
-                 timeout: float = 120.0) -> None:
+                 timeout: float = 120.0, coloured: bool = False, live: Optional[livereload.LiveReload] = None) -> None:
         self.root = os.fsencode(os.path.realpath(root))
         self._address = address
         self._log = log
         self._timeout = timeout
+        self._coloured, self._live = coloured, live
 
     def __call__(self, environ: dict, start_response: Callable) -> Iterator[bytes]:
         started = time.monotonic()
         sent: List[str] = []
+        live = self._live is not None and livereload.wanted(environ)
+        tail: List[bytes] = []
 
         def start(status: int, reason: str, headers: Headers) -> None:
             line = "%d %s" % (status, reason or _reason(status))
             sent.append(line)
-            start_response(line, headers)
+            more = livereload.tagged(status, headers) if live else []
+            if more and environ["REQUEST_METHOD"] != "HEAD":
+                tail.append(livereload.TAG)
+            start_response(line, more or headers)
 
+        if self._live is not None and environ.get("PATH_INFO", "").startswith(livereload.PREFIX):
+            yield from self._live.answer(environ, start)
+            return
         try:
             yield from self._respond(environ, start)
+            yield from tail
         finally:
-            uri = _printable(_request_uri(environ))
-            self._log("%s %s %s %.1f ms" % (environ["REQUEST_METHOD"], uri, sent[-1][:3] if sent else "---",
-                                            (time.monotonic() - started) * 1000))
+            self._log(devlog.line(environ["REQUEST_METHOD"], _printable(_request_uri(environ)),
+                                  sent[-1][:3] if sent else "---", (time.monotonic() - started) * 1000,
+                                  self._coloured))
 
     def _respond(self, environ: dict, start: Callable) -> Iterable[bytes]:
         target = resolve(self.root, environ.get("PATH_INFO", "").encode("latin-1"))

@@ -30,6 +30,7 @@ class Guards:
         self._killed: Set[int] = set()
         self._oom_kills = procfs.oom_kills()
         self._stopped = StoppedWatch(server.children)
+        self._kept = server.kept.writer(-1)
         self.use(server.config)
 
     def use(self, config: Any) -> None:
@@ -76,10 +77,21 @@ class Guards:
         """A worker is dead, and its slot still as it left it."""
         kills, before = procfs.oom_kills(), self._oom_kills
         self._oom_kills = kills
+        self._keep(child)
         if child.pid in self._killed or child.late:
             self._killed.discard(child.pid)
             return
         self._carry_out(self._quarantine.death(child.slot, status, time.monotonic_ns(), kills > before))
+
+    def _keep(self, child: Any) -> None:
+        """Keep what a dead worker left unanswered: more than script, method and URI is not known of it."""
+        if self._kept is None:
+            return
+        for line in child.slot.running:
+            params = {b"REQUEST_METHOD": line.method, b"REQUEST_URI": line.uri, b"SCRIPT_FILENAME": line.script}
+            seconds = (time.monotonic_ns() - line.started) / SECOND if line.started else 0.0
+            self._kept.keep(0, f"{child.name} died while it ran this", "", seconds,
+                            {name: value for name, value in params.items() if value})
 
     def _carry_out(self, decisions: List[Decision]) -> None:
         for decision in decisions:

@@ -29,6 +29,7 @@ from .door import Door
 from .errors import BootError
 from .guards import Guards
 from .handoff import Handoff
+from .kept import Kept
 from .listener import Listener, adopt, open_listener
 from .notify import Notifier
 from .orders import RELOAD, UPGRADE
@@ -79,8 +80,8 @@ class Master:
         self.notifier = Notifier.from_environment()
         self.scoreboard = Scoreboard(2 * max(config.worker_count, LEAST_WORKERS) + SPARE_SLOTS,
                                      max(2 * config.worker_threads, LEAST_THREADS))
-        header = self.scoreboard.header
-        header.since_start = header.since_reload = int(time.time())
+        self.kept = Kept(self.scoreboard.slots, config.keep_failed_requests)
+        self.scoreboard.header.since_start = self.scoreboard.header.since_reload = int(time.time())
         self.changeover, self.door = Changeover(self), Door(self)
         self.watchers: List[Any] = []
         self.pulse: Optional[float] = None          # when the watchers tick next
@@ -322,7 +323,7 @@ class Master:
         try:
             self.enter_child()
             code = Worker(number, config, self.engine, self.listener.socket, self.scoreboard, self.alive_pipe.fd,
-                          self.logger, self.boot_pipe.write_fd, self.handoff).run()
+                          self.logger, self.boot_pipe.write_fd, self.handoff, self.kept.writer(number)).run()
         except BootError as error:
             code = error.exit_code
             self.boot_pipe.cannot(str(error))

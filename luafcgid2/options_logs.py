@@ -21,6 +21,10 @@ LOGS = (
                              "traceback of that moment; 0: none is."),
     dict(name="SlowLogPath", field="slow_log_path", kind="path", default="", example="/var/log/luafcgid2/slow.log",
          doc="The file of such entries; empty: the log."),
+    dict(name="KeepFailedRequests", field="keep_failed_requests", kind="int", default=20, minimum=0, maximum=1000,
+         fixed=True,
+         doc="So many of the last requests whose script failed are kept in memory, up to 32 KB each, for `luafcgid2ctl "
+             "failed` and `replay`; cookies and credentials are masked, bodies are not. 0: none."),
     dict(name="AccessLogPath", field="access_log_path", kind="path", default="",
          example="/var/log/luafcgid2/access.log",
          doc="The access log: a line for each request, written in batches; SIGUSR1 opens it anew. Empty: none."),

@@ -38,15 +38,17 @@ class Responder:
     `elapsed` adds X-ElapsedTime as the ancestor does; `show_errors` puts message, traceback and source lines
     on error pages; `board` is the scoreboard; `gate` tells which scripts are in quarantine; `strike` is told of
     scripts that did harm; `pages` answers what is not a script (status and ping), or None; `errors` makes the page of
-    a request that failed (errorpages.py), or None for the built-in one.
+    a request that failed (errorpages.py), or None for the built-in one; `kept` is the
+    kept.Writer of requests whose script failed, or None.
     """
 
     def __init__(self, pool: StatePool, resolver: Resolver, board: Any, gate: Gate, logger: logging.Logger,
                  show_errors: bool = False, elapsed: bool = True,
                  strike: Callable[[Strike], None] = lambda strike: None,
                  pages: Optional[Callable[[bytes], Optional[Reply]]] = None,
-                 errors: Optional[Callable[[Error, Dict[bytes, bytes], Seat], Optional[Reply]]] = None) -> None:
-        self._errors = errors
+                 errors: Optional[Callable[[Error, Dict[bytes, bytes], Seat], Optional[Reply]]] = None,
+                 kept: Optional[Any] = None) -> None:
+        self._errors, self._kept = errors, kept
         self._pool, self._resolver, self._cells, self._gate, self._logger = pool, resolver, board.cells, gate, logger
         self._show_errors, self._elapsed, self._strike, self._pages = show_errors, elapsed, strike, pages
         self._routes = Routes()
@@ -105,10 +107,10 @@ class Responder:
             harm = HARM.get(type(error))
             if harm:
                 self._strike(Strike(script_key(seat.script), harm, int(seat.started * 1e9)))
-            return self._failure(error, params, seat)
+            return self._failure(error, params, body, seat)
         except Exception as error:
             self._logger.exception("unexpected error")
-            return self._failure(ScriptError("unexpected error: %r" % error), params, seat)
+            return self._failure(ScriptError("unexpected error: %r" % error), params, body, seat)
 
     def _find_and_run(self, wanted: Tuple[bytes, bytes], params: bytes, body: Any, seat: Seat) -> Answer:
         """For the first request to a script, and when its file, the generation or the quarantine is to be looked at."""
@@ -156,7 +158,7 @@ class Responder:
                 self._pool.wants_collection(state)
         return Reply(answer[0], answer[1])
 
-    def _failure(self, error: Error, params: bytes, seat: Seat) -> Reply:
+    def _failure(self, error: Error, params: bytes, body: Any, seat: Seat) -> Reply:
         if seat.stream is not None and seat.stream.gone:
             self._logger.info("%s", error)
             raise ConnectionAbortedError("the client left while it was sent")
@@ -167,6 +169,8 @@ class Responder:
         self._logger.log(logging.ERROR if status >= 500 else logging.INFO, "%d %s", status, message, extra={
             "script": text(values.get(b"SCRIPT_FILENAME", b"")), "uri": text(values.get(b"REQUEST_URI", b"")),
             "seconds": round(monotonic() - seat.started, 3)})
+        if self._kept is not None and isinstance(error, ScriptError):
+            self._kept.keep(status, str(error), traceback, monotonic() - seat.started, values, body)
         if seat.stream is not None:
             # The client has a part of the answer, and must see that it is not all.
             raise ConnectionAbortedError("a script failed in the middle of its answer")
@@ -175,7 +179,7 @@ class Responder:
         if page is not None:
             return page._replace(stderr=stderr)
         more = b"Retry-After: %d\r\n" % math.ceil(error.wait) if isinstance(error, Unavailable) else b""
-        head, body = render(status, str(error), traceback, self._show_errors, more)
+        head, body = render(status, str(error), traceback, self._show_errors, more, values)
         if values.get(b"REQUEST_METHOD") == b"HEAD":
             body = b""
         return Reply(head, body, stderr)

@@ -6,6 +6,7 @@ of what the pages say.
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import List, Tuple
 
 _ESCAPES = {"\\": "\\e", "-": "\\-", "^": "\\(ha", "~": "\\(ti", "`": "\\(ga"}
@@ -53,8 +54,14 @@ class Page:
         self._lines.append(".SS %s" % quoted(title))
 
     def paragraphs(self, words: str) -> None:
-        """Text whose paragraphs are divided by empty lines."""
+        """Text whose paragraphs are divided by empty lines; one that opens with click's mark, a line with a backspace
+        alone, keeps its lines."""
         for index, paragraph in enumerate(re.split(r"\n\s*\n", words.strip())):
+            if paragraph.startswith("\b\n"):
+                title, _, lines = paragraph[2:].partition("\n")
+                self._lines += [".PP", escape(title)]
+                self.example(textwrap.dedent(lines))
+                continue
             if index or not self._lines[-1].startswith((".SH", ".SS")):
                 self._lines.append(".PP")
             self._lines.append(escape(" ".join(paragraph.split())))

@@ -20,9 +20,10 @@ import tempfile
 import time
 from typing import Iterator, Tuple
 
-from . import config, log, ready
+from . import config, devlog, log, ready
 from .errors import BootError, Error, ListenError
 from .front import Front
+from .livereload import LiveReload
 from .master import Master
 
 START_SECONDS = 30.0
@@ -38,11 +39,11 @@ class Stop(SystemExit):
     """Raised in the main thread by the first signal; waitress ends its loop on any SystemExit."""
 
 
-def main(directory: str, http: str = "127.0.0.1:8080", workers: int = 2) -> int:
+def main(directory: str, http: str = "127.0.0.1:8080", workers: int = 2, live: bool = True) -> int:
     """Serve `directory` until a signal comes; 0, or 1 with the reason on standard error.
 
     `http` is HOST:PORT, :PORT, PORT or [v6]:PORT; port 0 lets the kernel choose.  `workers` is the number of
-    worker processes.
+    worker processes.  `live`: pages in a browser renew themselves when a file is saved.
     """
     try:
         import waitress
@@ -56,9 +57,13 @@ def main(directory: str, http: str = "127.0.0.1:8080", workers: int = 2) -> int:
         with signals, _door(http) as door, _private_place() as place:
             address = os.path.join(place, "luafcgid2.sock")
             with _master(_settings(place, address, workers), door) as pid:
-                front, sockets = Front(directory, address, _say), {}
+                changes = LiveReload(directory) if live else None
+                coloured = devlog.colours(sys.stdout.isatty(), os.environ)
+                front, sockets = Front(directory, address, _say, coloured=coloured, live=changes), {}
                 server = waitress.create_server(front, sockets=[door], threads=HTTP_THREADS, map=sockets,
                                                 ident="luafcgid2", asyncore_use_poll=True)
+                if changes:
+                    server.task_dispatcher.add_task = changes.gate(server.task_dispatcher.add_task)
                 signals.watch(pid)
                 _say("%s is on %s (Ctrl-C stops)" % (os.path.realpath(directory), _url(door)))
                 try:
@@ -67,6 +72,8 @@ def main(directory: str, http: str = "127.0.0.1:8080", workers: int = 2) -> int:
                     while not signals.number:
                         wasyncore.loop(timeout=ROUND_SECONDS, use_poll=True, map=sockets, count=1)
                 finally:
+                    if changes:
+                        changes.close()
                     server.task_dispatcher.shutdown()
                     server.close()
     except Stop:

@@ -25,10 +25,11 @@ from .script import Version
 from .units import size
 
 Response = Union[bytes, Tuple[bytes, bytes]]
-# Files of the prelude that a new state does not get: it starts with the first, the next is for config.lua, the
-# others are fetched when a script first needs them.
-APART = (b"boot", b"config_eval", b"shared", b"wsapi", b"hooks", b"launch_op", b"launch_lp", b"features", b"request",
-         b"inputs", b"forms", b"answers", b"setcookie", b"negotiation", b"conditional", b"dates", b"streaming")
+# Files of the prelude that a new state does not get: it starts with the first, the next are for config.lua and for
+# luafcgid2ctl, the others are fetched when a script first needs them.
+APART = (b"boot", b"config_eval", b"repl", b"shared", b"wsapi", b"hooks", b"launch_op", b"launch_lp", b"features",
+         b"request", b"inputs", b"forms", b"answers", b"setcookie", b"negotiation", b"conditional", b"dates",
+         b"streaming")
 
 
 class Services:

@@ -116,14 +116,17 @@ def make_pool(config: Any, engine: Engine, scoreboard: Any, sessions: SessionSer
 
 
 def make_responder(config: Any, pool: StatePool, scoreboard: Any, logger: logging.Logger,
-                   reporter: Optional[Reporter] = None, desk: Optional[Any] = None) -> Responder:
-    """The responder with its path rules; `reporter` tells the master what scripts did; `desk` is make_desk's."""
+                   reporter: Optional[Reporter] = None, desk: Optional[Any] = None,
+                   kept: Optional[Any] = None) -> Responder:
+    """The responder with its path rules; `reporter` tells the master what scripts did; `desk` is make_desk's; `kept`
+    keeps failed requests (kept.Writer)."""
     resolver = Resolver(tuple(config.script_roots), tuple(config.script_extensions),
                         config.min_file_info_time / 1000)
     gate = Gate(scoreboard, reporter.changed if reporter else _nobody)
     strike = reporter.strike if reporter else _nobody
     return Responder(pool, resolver, scoreboard, gate, logger, config.show_errors, config.elapsed_time_header,
-                     strike, desk.answer if desk else None, make_errors(config, pool, scoreboard, gate, logger, strike))
+                     strike, desk.answer if desk else None, make_errors(config, pool, scoreboard, gate, logger, strike),
+                     kept)
 
 
 def make_errors(config: Any, pool: StatePool, scoreboard: Any, gate: Gate, logger: logging.Logger,

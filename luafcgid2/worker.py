@@ -54,15 +54,15 @@ class Worker:
     `index` counts from 0; `listener` is the bound socket; `master_pipe` reads EOF when the master is gone;
     b"1" is written to `ready_fd` once connections are accepted, b"2" whenever it wakes up; the slot's `awake` is
     1 from then on, until it sleeps again.  `handoff` (handoff.Handoff): by which workers leave each other their
-    connections, when the slot's `heirs` says that others stay.
+    connections, when the slot's `heirs` says that others stay.  `kept` (kept.Writer) keeps failed requests.
     """
 
     def __init__(self, index: int, config: Any, engine: Any, listener: socket.socket, scoreboard: Any,
                  master_pipe: int, logger: logging.Logger, ready_fd: Optional[int] = None,
-                 handoff: Any = None) -> None:
+                 handoff: Any = None, kept: Any = None) -> None:
         self._index, self._config, self._engine, self._scoreboard = index, config, engine, scoreboard
         self._listener, self._master_pipe, self._logger, self._ready_fd = listener, master_pipe, logger, ready_fd
-        self._slot, self._handoff = scoreboard.slot(index), handoff
+        self._slot, self._handoff, self._kept = scoreboard.slot(index), handoff, kept
         self._seats = [Seat(number, self._slot.lines[number]) for number in range(config.worker_threads)]
         self._spare_seat = Seat(config.worker_threads)
         # The seat of the thread that leads; None while an appointed one has not sat down yet.
@@ -101,7 +101,7 @@ class Worker:
                                self._shared, self._seats)
         self._desk = make_desk(config, scoreboard)
         reporter = Reporter(self._ready_fd) if self._ready_fd is not None else None
-        self._responder = make_responder(config, self._pool, scoreboard, self._logger, reporter, self._desk)
+        self._responder = make_responder(config, self._pool, scoreboard, self._logger, reporter, self._desk, self._kept)
         access = open_log(config, self._logger)
         respond = access.around(self._responder.respond) if access else self._responder.respond
         self._server = make_server(config, respond, self._logger)

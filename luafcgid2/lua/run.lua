@@ -65,7 +65,12 @@ function run.load(code, name, startup, startup_name)
   -- Half of a file may compile, and an empty one does; neither shall take over from a good version.
   if ok and entry() == nil then
     local application = import("wsapi")(message, response, api)
-    if application then entry = application else ok, message, text = false, NO_ENTRY, "" end
+    if application then
+      -- A prompt (repl.lua) puts its own entry point before it.
+      entry = function() return rawget(G, settings.entrypoint) or application() end
+    else
+      ok, message, text = false, NO_ENTRY, ""
+    end
   end
   if not ok then return nil, message, text end
   if before ~= nil or after ~= nil then call = import("hooks")(guard, before, after, response, api.log) end

@@ -11,30 +11,35 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PACKAGE = os.path.join(ROOT, "luafcgid2")
 FLOORS = {
-    6: "__main__ cli control ctl front manual serve",
+    6: "__main__ cli control ctl failed front lint livereload manual repl serve starter",
     5: "census changeover children door guards master monitor notify orders poller ready reload roster scaling "
-       "signals standin supervision upgrade watched wear wiring worker",
+       "signals standin supervision upgrade watched wear wiring worker workshop",
     4: "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why errorpages "
        "responder",
     3: "check doctor.visitor entry gate heap hung memory migrate pool quarantine reference routes state status "
        "status.desk status.metrics status.page status.plain stopped top upkeep watch",
     2: "accesslog allowed backlog changes client config configtext docroot doctor.modules forms handoff interrupt "
-       "jsontext listener log logfile logformat luaconfig options options_logs options_processes options_table "
+       "jsontext kept listener log logfile logformat luaconfig options options_logs options_processes options_table "
        "pidfile popen privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
        "sessions.redis_shared sessions.redis_store sessions.redis_url sessions.session sessions.shared "
        "sessions.shared_sqlite sessions.shared_store sessions.sqlite sessions.staging sessions.statements snapshot "
        "socketfile stream syslogger",
     1: "doctor.lighttpd doctor.nginx fcgi runtime",
-    0: "__init__ allowance answer body complaints decisions delivery doctor errors luavalues pages params records "
-       "replies rerun roff sending timeouts units",
+    0: "__init__ allowance answer body complaints decisions delivery details devlog doctor errors luavalues masks "
+       "pages params records replies rerun roff sending timeouts units",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
 SIDEWAYS = {
     "__main__": "cli",
     "cli": "serve",
-    "ctl": "control",
-    "serve": "front",
+    "ctl": "control failed lint repl starter",
+    "failed": "control",
+    "workshop": "wiring",
+    "serve": "front livereload",
+    "front": "livereload",
+    "pages": "details",
+    "details": "masks",
     "manual": "cli ctl",
     "master":
         "census changeover children door guards notify orders ready reload roster scaling signals upgrade "

@@ -23,6 +23,24 @@ def test_a_quote_does_not_end_an_argument():
     assert roff.quoted('say "hello"') == '"say \\(dqhello\\(dq"'
 
 
+def test_the_examples_of_a_help_text_keep_their_lines():
+    page = roff.Page("x", "8", "x 1", "is x")
+    page.paragraphs("What it does,\nand how.\n\n\b\nExamples:\n  x 1\n    .more\n\nThe end.")
+    assert str(page).endswith("""\
+What it does, and how.
+.PP
+Examples:
+.RS 4
+.nf
+x 1
+  .more
+.fi
+.RE
+.PP
+The end.
+""")
+
+
 def test_pages_are_the_same_every_time():
     assert [make() for make in manual.PAGES.values()] == [make() for make in manual.PAGES.values()]
 

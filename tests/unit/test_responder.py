@@ -137,9 +137,19 @@ class TestShowErrors:
 
     def test_html_in_names_and_requests_is_escaped(self, site):
         site.configure(show_errors=True)
-        answer = site.request("<script>.lua")
+        answer = site.request("<script src=x>.lua", HTTP_X="<script src=y>")
         assert answer.status == 404
-        assert b"&lt;script&gt;.lua" in answer.body and b"<script>" not in answer.body
+        assert b"&lt;script src=x&gt;.lua" in answer.body and b"<script src=" not in answer.body
+
+    def test_env_is_shown_without_what_proves_who_somebody_is(self, site):
+        site.configure(show_errors=True)
+        answer = site.run("error('x')", HTTP_COOKIE="session=abcdef", HTTP_AUTHORIZATION="Basic c2VjcmV0",
+                          HTTP_ACCEPT="a\xff&b", QUERY_STRING="q" * 5000)
+        text = answer.body.decode()
+        assert "<tr><th>HTTP_COOKIE</th><td>session=***</td></tr>" in text
+        assert "<tr><th>HTTP_AUTHORIZATION</th><td>Basic ***</td></tr>" in text
+        assert "&amp;b</td>" in text and "q" * 2000 + "..." in text and "q" * 2001 not in text
+        assert "abcdef" not in text and "c2VjcmV0" not in text
 
     def test_source_that_is_not_utf8_is_shown(self, site):
         site.configure(show_errors=True)
