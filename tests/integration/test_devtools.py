@@ -225,6 +225,9 @@ class TestRepl:
         done = ctl("-c", config(site), "repl", path, typed="n + 1\nEnv.SCRIPT_NAME\n")
         assert (done.stdout, done.returncode) == ('4\n"/app.lua"\n', 0)
 
+    def test_a_script_that_streams_can_be_tried(self, repl):
+        assert repl("Send('a')\nfor i = 1, 2 do Send(i) Flush() end\n3\n") == ("a\n12\n3\n", 0)
+
     def test_reload_begins_anew(self, repl):
         assert repl("n = 1\n.reload\nn\n") == ("nil\n", 0)
 

@@ -105,6 +105,15 @@ def test_a_script_that_does_not_compile_is_replayed_to_its_error(daemon):
     assert done.returncode == 1 and "broken.lua:" in done.stderr
 
 
+def test_a_script_that_fails_in_the_middle_of_its_answer_is_kept_and_replayed(daemon):
+    daemon.site.write("half.lua", "function main() Send('half') Flush() error('in the middle') end")
+    with pytest.raises((OSError, client.ProtocolError)):
+        ask(daemon, "half.lua")
+    assert "in the middle" in kept(daemon)[-1]["message"]
+    done = daemon.ctl("replay")
+    assert done.returncode == 1 and "half.lua:1: in the middle" in done.stderr
+
+
 def test_an_id_that_is_not_there_is_told(daemon):
     done = daemon.ctl("replay", "77.1")
     assert done.returncode == 1 and "77.1" in done.stderr
