@@ -26,7 +26,7 @@ function buffer.send(value)
   if type(value) ~= "string" then value = text_of(value, "Send", 1) end
   count, size = count + 1, size + #value
   body[count] = value
-  if size > most then import("streaming").overflow() end
+  if size > most and count > 1 then import("streaming").overflow() end
 end
 
 function buffer.take()
