@@ -1,7 +1,8 @@
 -- Asks `authorize(env, con)` of a script whether a request may go on: FastCGI's Authorizer role, nginx's auth_request.
--- In: what goes in front of the names of variables, and what to call instead, if anything.  Out: what run.lua calls instead of the entry point, or nil and a
--- message if the script has no such function; from then on the answer is 403 unless something else is said.  Loaded when it is first
--- needed.  Nothing that a script forgets, and no way to leave it, allows a request.
+-- In: what goes in front of the names of variables, and what to call instead of `authorize`, if anything.  Out: what
+-- run.lua calls instead of the entry point, or nil and a message if the script has no such function; from then on the
+-- answer is 403 unless something else is said.  Loaded when it is first needed.  Nothing that a script forgets, and no
+-- way to leave it, allows a request.
 
 local import = ...
 local response, headers, buffer = import("response"), import("headers"), import("buffer")

@@ -112,7 +112,7 @@ def test_variables_reach_the_script_and_the_body_is_still_there(web: Web) -> Non
 
 
 def test_an_authorizer_that_fails_allows_nothing(web: Web) -> None:
-    web.master.expect_errors("no authorizer|provoked|RequestTimeout|interrupt|authorizer.lua|SIGKILL|closed the connection")
+    web.master.expect_errors("no authorizer|provoked|RequestTimeout|authorizer.lua|SIGKILL|closed the connection")
     web.expect_errors("provoked|traceback|in function|FastCGI-stderr|RequestTimeout|authorizer|unexpected status"
                       "|unexpected end-of-file|prematurely|upstream|response not received|not found")
     for who in ("fail", "late", "loop", "kill"):
