@@ -145,6 +145,10 @@ Listen = "/var/tmp/luafcgid2.sock"
 -- The global function that is called for each request.
 Entrypoint = "main"
 
+-- The script whose function authorize answers requests of the FastCGI role Authorizer, as lighttpd's
+-- authorizer mode sends them, for whatever file; empty: the script that SCRIPT_FILENAME names.
+-- AuthorizerScript = "/etc/luafcgid2/authorizer.lua"
+
 -- A Lua file that each new state runs before the script.
 -- StartupScript = "/etc/luafcgid2/startup.lua"
 

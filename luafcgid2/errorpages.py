@@ -38,7 +38,8 @@ class ErrorPages(Responder):
         # The administrator chose the file: it may lie outside of the site, where nobody can ask for it.
         super().__init__(pool, Resolver(("/",), (), keep), board, gate, logger, strike=strike)
         self._path, self._details = os.fsencode(script), details
-        self._unset = (b"Status: 200 ", b"Status: %s\r\n" % default.encode("utf-8", "surrogateescape"))
+        # A page of a failure never says that it went well: nginx's auth_request takes any 2xx for allowed.
+        self._unset = (b"Status: 2", b"Status: %s\r\n" % default.encode("utf-8", "surrogateescape"))
 
     def page(self, error: Error, values: Dict[bytes, bytes], seat: Seat) -> Optional[Reply]:
         """The page for `error`; `values` are the params of the request that failed.

@@ -4,8 +4,8 @@ In: a connected socket that is ready to be read.  Out: whole requests, given one
 `Server`, and its answers as records.  worker.py owns the sockets' readiness, threads and time-outs;
 responder.py answers.  Nothing here blocks while reading or sending, knows of Lua, or forks.
 
-Protocol: FastCGI 1.0, Responder role.  A request starts when it is whole (params and stdin ended), so a slow
-uploader holds a connection, never a thread, and interleaved request ids need no care.
+Protocol: FastCGI 1.0, Responder and Authorizer role.  A request starts when it is whole (params and, for a Responder,
+stdin ended), so a slow uploader holds a connection, never a thread, and interleaved request ids need no care.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .body import DISCARD_LIMIT, Body, Limits
 from .delivery import deliver
 from .errors import ProtocolError
 from .params import encode, exceeds, walk
-from .replies import Answer
+from .replies import Answer, deny, overloaded
 from .sending import NOTHING, Buffer, Outbox, Sending, send_now
 
 RECV_SIZE = 65536
@@ -37,7 +37,7 @@ class Request(flup.Request):
     """
 
     # What most requests never change costs them nothing as a default of the class.
-    aborted = params_done = stdin_done = False
+    aborted = params_done = False
     params: bytes = b""
     body: Any = b""
     problem = 0
@@ -50,7 +50,8 @@ class Request(flup.Request):
     def __init__(self, conn: "Connection", role: int, flags: int, request_id: int) -> None:
         self._conn = conn
         self.server = conn.server
-        self.requestId, self.role, self.flags = request_id, role, flags
+        # Section 6.3: an Authorizer gets no STDIN; lighttpd does not even end the stream if there is a body.
+        self.requestId, self.role, self.flags, self.stdin_done = request_id, role, flags, role == records.AUTHORIZER
 
     def add_params(self, content: bytes) -> None:
         """Collect PARAMS content; pairs may be split anywhere (section 3.4).  Over MaxParamsSize (431) the rest is
@@ -170,7 +171,7 @@ class Connection(Sending, flup.Connection):
         whole = None if self._buffer or self._requests else records.whole_request(data)
         if whole is not None:
             role, flags, params = whole
-            if role in self.server.roles and len(params) <= self.server.limits.plain_params:
+            if role == records.RESPONDER and len(params) <= self.server.limits.plain_params:
                 self.seat.sock, self.seat.request_id = self._sock, 1
                 return self.reply(1, flags, self.server.respond(params, b"", 0, self.seat))
         buffer, position = self._buffer + data if self._buffer else data, 0
@@ -258,7 +259,7 @@ class Connection(Sending, flup.Connection):
         if role not in self.server.roles:
             self.end_request(request, 0, records.UNKNOWN_ROLE)
         elif len(self._requests) >= MAX_INTERLEAVED:
-            self.end_request(request, 0, records.OVERLOADED)
+            self._send(overloaded(inrec.request_id, role))
         else:
             self._requests[inrec.request_id] = request
 
@@ -318,17 +319,17 @@ HANDLERS: Dict[int, Callable[[Connection, Any], None]] = {
 class Server(flup.BaseFCGIServer):
     """What the connections of one worker share.
 
-    `respond(params, body, problem, seat) -> Answer` answers a request; `connections` and `requests` are the
-    numbers that GET_VALUES answers, for all workers together.
+    `respond(params, body, problem, seat) -> Answer` answers a request, `authorize` one of the Authorizer role, which is
+    never refused (see replies.deny); `connections` and `requests` are the numbers that GET_VALUES answers, for all
+    workers together.
     """
 
     request_class = Request
 
     def __init__(self, respond: Callable[[bytes, Any, int, Any], Answer], limits: Limits, logger: logging.Logger,
-                 connections: int, requests: int) -> None:
-        super().__init__(None, roles=(records.RESPONDER,))
-        self.respond = respond
-        self._connectionClass = Connection
+                 connections: int, requests: int, authorize: Callable[..., Answer] = deny) -> None:
+        super().__init__(None, roles=(records.RESPONDER, records.AUTHORIZER))
+        self.respond, self.authorize, self._connectionClass = respond, authorize, Connection
         self.limits, self.logger, self._plain_params = limits, logger, limits.plain_params
         self.capability = {flup.FCGI_MAX_CONNS: connections, flup.FCGI_MAX_REQS: requests,
                            flup.FCGI_MPXS_CONNS: 1}
@@ -341,7 +342,8 @@ class Server(flup.BaseFCGIServer):
         """flup's hook between Request.run and the application."""
         seat = request._conn.seat
         seat.sock, seat.request_id = request._conn._sock, request.requestId
-        return self.respond(request.params, request.body, request.problem, seat)
+        respond = self.respond if request.role == records.RESPONDER else self.authorize
+        return respond(request.params, request.body, request.problem, seat)
 
     def complain(self, error: Exception) -> None:
         """Log why a connection is closed: what the peer sent, or that it left before it had its answer, as nginx

@@ -41,6 +41,10 @@ SCRIPTS = (
          aliases=("entrypoint", "handler"), pattern=r"[A-Za-z_][A-Za-z0-9_]*",
          allowed_text="a Lua name as a string",
          active=True, doc="The global function that is called for each request."),
+    dict(name="AuthorizerScript", field="authorizer_script", kind="path", default="",
+         example="/etc/luafcgid2/authorizer.lua",
+         doc="The script whose function authorize answers requests of the FastCGI role Authorizer, as lighttpd's "
+             "authorizer mode sends them, for whatever file; empty: the script that SCRIPT_FILENAME names."),
     dict(name="StartupScript", field="startup_script", kind="path", default="", since=CPP,
          example="/etc/luafcgid2/startup.lua", doc="A Lua file that each new state runs before the script."),
     dict(name="MinFileInfoTime", field="min_file_info_time", kind="ms", default=5000, since=CPP, minimum=0,

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import List, NamedTuple, Union
 
-from .records import END_BODY, END_REQUEST, HEADER, MAX_CONTENT, STDERR, STDOUT, header, pack
+from .records import (
+    AUTHORIZER, END_BODY, END_REQUEST, HEADER, MAX_CONTENT, OVERLOADED, STDERR, STDOUT, end, header, pack)
 
 Buffer = Union[bytes, memoryview]
 # A web server keeps STDERR in a small buffer and cuts long lines anyway.
 STDERR_LIMIT = 8192
 _END_BODY = END_BODY.pack(0, 0)
+_pack = HEADER.pack
+_DENIED = b"Status: 503 Service Unavailable\r\n\r\n"
 
 
 class Reply(NamedTuple):
@@ -35,7 +38,18 @@ def closing(request_id: int) -> bytes:
 
 
 CLOSING_1 = closing(1)
-_pack = HEADER.pack
+
+
+def deny(*_request: object) -> Answer:
+    """What says no in the Authorizer role.  lighttpd takes a request that ends without output for allowed, also one
+    with UNKNOWN_ROLE or OVERLOADED."""
+    return _DENIED
+
+
+def overloaded(request_id: int, role: int) -> bytes:
+    """The end of a request that is not taken (section 5.5)."""
+    said = pack(STDOUT, request_id, _DENIED) if role == AUTHORIZER else b""
+    return said + end(request_id, 0, OVERLOADED)
 
 
 def _errors(request_id: int, stderr: bytes) -> bytes:

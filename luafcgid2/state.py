@@ -29,7 +29,7 @@ Response = Union[bytes, Tuple[bytes, bytes]]
 # luafcgid2ctl, the others are fetched when a script first needs them.
 APART = (b"boot", b"config_eval", b"repl", b"shared", b"wsapi", b"hooks", b"launch_op", b"launch_lp", b"features",
          b"request", b"inputs", b"forms", b"answers", b"setcookie", b"negotiation", b"conditional", b"dates",
-         b"streaming")
+         b"streaming", b"entries", b"authorizer")
 
 
 class Services:
@@ -182,7 +182,8 @@ class LuaState:
         -KB) if it has not, but the settings ask for its size.
 
         `params` is the raw PARAMS stream; `body` is bytes, or a file to read; `thread` is Info.Thread.
-        `wanted` is what the state was chosen by: if the prelude reads other values in `params`, nothing runs.
+        `wanted` is what the state was chosen by: if the prelude reads other values in `params`, nothing runs; (False,
+        False) asks for `authorize` instead (authorizer.py).
         Raises ScriptError with the Lua traceback, ScriptTimeout for one that was interrupted, ScriptMemory for one
         that Lua had no memory for; RequestRefused for one that cannot use what the client sent; ProtocolError for
         params that are not what they seemed.

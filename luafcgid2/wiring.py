@@ -26,7 +26,7 @@ from .pool import Rules, StatePool
 from .popen import Popens
 from .gate import Gate
 from .ready import Reporter
-from .replies import Answer
+from .replies import Answer, deny
 from .responder import Responder
 from .runtime import Engine
 from .scoreboard import GENERATION, Scoreboard
@@ -139,6 +139,19 @@ def make_errors(config: Any, pool: StatePool, scoreboard: Any, gate: Gate, logge
                       config.min_file_info_time / 1000, pool, scoreboard, gate, logger, strike).page
 
 
+def make_authorizer(config: Any, responder: Responder) -> Callable[..., Answer]:
+    """What answers requests of the Authorizer role; its module is loaded for the first of them."""
+    made: List[Any] = []
+
+    def authorize(params: bytes, body: Any, problem: int, seat: Seat) -> Answer:
+        if not made:
+            from .authorizer import Authorizer
+            made.append(Authorizer(config.authorizer_script, config.min_file_info_time / 1000, responder))
+        answer: Answer = made[0].respond(params, body, problem, seat)
+        return answer
+    return authorize
+
+
 def make_desk(config: Any, scoreboard: Any) -> Optional[Any]:
     """Who answers StatusPath and PingPath; None where neither is set: then its modules take no memory."""
     if not config.status_path and not config.ping_path:
@@ -151,14 +164,15 @@ def _nobody(_said: Any) -> None:
     """Where there is no master to tell."""
 
 
-def make_server(config: Any, respond: Callable[..., Answer], logger: logging.Logger) -> Server:
+def make_server(config: Any, respond: Callable[..., Answer], logger: logging.Logger,
+                authorize: Callable[..., Answer] = deny) -> Server:
     """The FastCGI server; GET_VALUES answers what all workers together accept."""
     # The soft limit keeps a worker from promising descriptors that it cannot have.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     connections = min(config.max_connections, max(1, files - 64)) * config.worker_count
     limits = Limits(config.max_params_size, config.max_post_size or sys.maxsize, config.body_memory, config.temp_dir,
                     config.send_memory, config.max_params, config.max_requests_per_connection)
-    return Server(respond, limits, logger, connections, connections)
+    return Server(respond, limits, logger, connections, connections, authorize)
 
 
 def make_poller(config: Any, listener: socket.socket, server: Server, logger: logging.Logger,

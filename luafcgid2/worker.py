@@ -33,7 +33,8 @@ from .ready import Reporter
 from .scoreboard import DRAINING, READY
 from .seat import Seat
 from .wiring import (
-    make_desk, make_monitor, make_poller, make_pool, make_responder, make_server, make_sessions, make_shared)
+    make_authorizer, make_desk, make_monitor, make_poller, make_pool, make_responder, make_server, make_sessions,
+    make_shared)
 
 CALM_TICK = 0.02
 # After a request that ran long others are likely: then it ticks faster, for ALERT_TICKS ticks.  Each tick takes
@@ -103,8 +104,10 @@ class Worker:
         reporter = Reporter(self._ready_fd) if self._ready_fd is not None else None
         self._responder = make_responder(config, self._pool, scoreboard, self._logger, reporter, self._desk, self._kept)
         access = open_log(config, self._logger)
-        respond = access.around(self._responder.respond) if access else self._responder.respond
-        self._server = make_server(config, respond, self._logger)
+        respond, authorize = self._responder.respond, make_authorizer(config, self._responder)
+        if access:
+            respond, authorize = access.around(respond), access.around(authorize)
+        self._server = make_server(config, respond, self._logger, authorize)
         self._poller = make_poller(config, self._listener, self._server, self._logger, self._handoff)
         self._monitor = make_monitor(config, self._slot, self._seats, self._pool, self._poller, access, self._logger)
         self._wake_read, self._wake_write = os.pipe()

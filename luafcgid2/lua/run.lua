@@ -1,14 +1,14 @@
 -- One request inside a Lua state, from raw params to the response: the crossing.
 -- In: the PARAMS bytes, the body (or nil when it is on disk), the thread's number, and the SCRIPT_FILENAME and
--- DOCUMENT_ROOT that Python found by searching.  Out: the response; or (head, body) for a large body; or (head,
--- body, KB) when the heap has grown to so many KB, or (head, body, -KB) when it has not and report_heap is set; (nil,
--- message, traceback); (nil, message, status) if the client is to blame; or (nil, false) if the params are broken or
--- say something else; then nothing has run.  Also loads the script and its surroundings.  Only state.py calls it.
+-- DOCUMENT_ROOT that Python found by searching, or false for both in the Authorizer role.  Out: the response; or (head,
+-- body) for a large body; or (head, body, KB) when the heap has grown to so many KB, or (head, body, -KB) when it has
+-- not and report_heap is set; (nil, message, traceback); (nil, message, status) if the client is to blame; or (nil,
+-- false) if the params are broken or say something else; then nothing has run.  Also loads the script and its
+-- surroundings.  Only state.py calls it.
 
 local import, host = ...
-local params, cookies, response = import("params"), import("cookies"), import("response")
+local params, cookies, response, guard = import("params"), import("cookies"), import("response"), import("guard")
 local api, loader, session, stdlib = import("api"), import("loader"), import("session"), import("stdlib")
-local guard = import("guard")
 local decode, parse_cookies, call = params.decode, cookies.parse, guard.call
 local pcall, type, rawget, getmetatable = pcall, type, rawget, getmetatable
 local collectgarbage, floor = collectgarbage, math.floor
@@ -63,14 +63,9 @@ function run.load(code, name, startup, startup_name)
   local before, after = rawget(G, "BeforeRequest"), rawget(G, "AfterRequest")
   if ok then ok, message, text = call(loader.load_script(code, name)) end
   -- Half of a file may compile, and an empty one does; neither shall take over from a good version.
-  if ok and entry() == nil then
-    local application = import("wsapi")(message, response, api)
-    if application then
-      -- A prompt (repl.lua) puts its own entry point before it.
-      entry = function() return rawget(G, settings.entrypoint) or application() end
-    else
-      ok, message, text = false, NO_ENTRY, ""
-    end
+  if ok and (entry() == nil or settings.entrypoint == "authorize") then
+    local other = import("entries")(message)
+    if other then entry = other else ok, message, text = false, NO_ENTRY, "" end
   end
   if not ok then return nil, message, text end
   if before ~= nil or after ~= nil then call = import("hooks")(guard, before, after, response, api.log) end
@@ -85,7 +80,10 @@ end
 
 function run.handle(data, body, thread, name, root)
   local env = decode(data)
-  if not env or (env.SCRIPT_FILENAME or "") ~= name or (env.DOCUMENT_ROOT or "") ~= root then return nil, false end
+  if not env or (env.SCRIPT_FILENAME or "") ~= name or (env.DOCUMENT_ROOT or "") ~= root then
+    if not env or name then return nil, false end
+    env.FCGI_ROLE = "AUTHORIZER"
+  end
   local jar = parse_cookies(env.HTTP_COOKIE)
   local user, local_config = rawget(G, "Config"), nil
   if type(user) == "table" then local_config = user[env.SERVER_NAME] end
@@ -93,8 +91,12 @@ function run.handle(data, body, thread, name, root)
   session.begin(env, jar)
   local con = api.begin(env, jar, body, { State = settings.state, Thread = thread }, local_config)
   if enter then enter() end
-  local main = entry()
-  if main == nil then return nil, NO_ENTRY, "" end
+  local main = name and entry()
+  if not main then
+    local problem = NO_ENTRY
+    if not name then main, problem = import("authorizer")("Variable-") end
+    if not main then return nil, problem, "" end
+  end
   local ok, message, text = call(main, env, con)
   if guard.at_end then guard.finish() end
   local lines

@@ -40,7 +40,7 @@ end
 SETTINGS = {"MaxPostSize": 3000, "BodyMemory": 500, "MaxParamsSize": 4096}
 # What hostile input leaves in the log: a reason each.  A name with a line break goes on in the next line, indented.
 EXPECTED = (r"warning: connection closed: ", r"error: .*500 the web server sends no (SCRIPT_FILENAME|DOCUMENT_ROOT): ",
-            r"error: /[^:]*$")
+            r"error: .*500 no authorizer: ", r"error: /[^:]*$")
 # Seconds without a byte: the server hangs.
 PATIENCE = 20
 ABREAST, ROUNDS = 8, 20

@@ -209,7 +209,8 @@ STREAMS = [
     VALUES + request(3, 1, ENV[:3], b"body") + records.header(records.ABORT_REQUEST, 3, 0),
     records.begin(1, 1, 1) + records.begin(2, 1, 1) + request(3, 1)[8:] + request(2)[16:] + request(1)[16:],
     b"".join(records.begin(number, 1, 1) for number in range(1, 35)), request(1, 1, [("N" * 130, "v" * 300)]),
-    records.begin(1, 2, 1) + records.begin(1, 3) + whole(), records.header(77, 0, 0) + records.header(78, 1, 0),
+    records.begin(1, 2, 1) + records.begin(4, 3) + whole(1)[16:] + whole(),
+    records.header(77, 0, 0) + records.header(78, 1, 0),
     request(2, 1, ENV, BODY * 3) + request(2, 0, ENV, BODY),
 ]
 POOL = encode(ENV)

@@ -72,7 +72,7 @@ class Scene:
         logger.addHandler(self._log)
         self._requests: List[Any] = []
         self._files: List[Any] = []
-        self.server, self.wire = Server(self._respond, LIMITS, logger, 42, 42), Wire()
+        self.server, self.wire = Server(self._respond, LIMITS, logger, 42, 42, self._respond), Wire()
 
     def _respond(self, params: bytes, body: Any, problem: int, _seat: Any) -> Any:
         if not isinstance(body, bytes):

@@ -91,8 +91,8 @@ def test_get_values_are_answered_with_numbers(master: Master) -> None:
         assert asking.request(params(master, "respond.lua")).status == 200
 
 
-def test_a_role_that_is_no_responder_is_refused(master: Master) -> None:
-    found = client.request(master.address, params(master, "respond.lua"), role=records.AUTHORIZER)
+def test_a_filter_is_refused(master: Master) -> None:
+    found = client.request(master.address, params(master, "respond.lua"), role=records.FILTER)
     assert (found.status, found.protocol_status) == (0, records.UNKNOWN_ROLE)
 
 

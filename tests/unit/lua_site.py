@@ -110,6 +110,7 @@ class Site:
         self.pool = wiring.make_pool(settings, self.engine, board,
                                      wiring.make_sessions(settings, self._logger), self._logger)
         self.responder = wiring.make_responder(settings, self.pool, board, self._logger)
+        self.authorizer = wiring.make_authorizer(settings, self.responder)
 
     def write(self, name, source):
         """A file of the site; its path."""
@@ -121,12 +122,19 @@ class Site:
 
     def request(self, name="index.lua", body=b"", thread=0, **environment):
         """Ask for a script.  `body` is bytes or a file; `environment` further params (None: leave out)."""
+        return Answer(self.responder.respond(self._params(name, environment), body, 0, Seat(thread)))
+
+    def authorize(self, name="index.lua", problem=0, first=(), **environment):
+        """The same in the Authorizer role; `first`: pairs in front of all others."""
+        data = params.encode(first) + self._params(name, environment)
+        return Answer(self.authorizer(data, b"", problem, Seat(0)))
+
+    def _params(self, name, environment):
         found = {"SCRIPT_FILENAME": os.path.join(self.folder, name), "DOCUMENT_ROOT": self.folder,
                  "SCRIPT_NAME": "/" + name, "REQUEST_METHOD": "GET", "QUERY_STRING": "",
                  "SERVER_NAME": "site", "REMOTE_ADDR": "192.0.2.1"}
         found.update(environment)
-        data = params.encode({key: value for key, value in found.items() if value is not None})
-        return Answer(self.responder.respond(data, body, 0, Seat(thread)))
+        return params.encode({key: value for key, value in found.items() if value is not None})
 
     def run(self, main, **request):
         """The answer of a new script whose entry point has the body `main`."""

@@ -52,6 +52,11 @@ def get(request_id=1, flags=0, values=None, **options):
             + record(STDIN, request_id))
 
 
+def ask(request_id=1, flags=0):
+    """A whole request to an authorizer."""
+    return begin(request_id, AUTHORIZER, flags) + params(ENV, request_id)
+
+
 def post(body, request_id=1, flags=0, step=32768):
     """A whole request with a body."""
     pieces = [body[at:at + step] for at in range(0, len(body), step)]
@@ -205,7 +210,18 @@ CASES = {
         begin(1) + record(99, 1, b"what") + params(ENV) + record(77, 5) + record(STDIN, 1), (Answer(1),)),
     # 5.1, 6: roles
     "the authorizer role": Case(
-        begin(1, AUTHORIZER, KEEP_CONN) + params(ENV) + record(STDIN, 1), (Ended(1, 0, UNKNOWN_ROLE),), True),
+        begin(1, AUTHORIZER, KEEP_CONN) + params(ENV) + record(STDIN, 1), (Answer(1, ENV, b"authorizer"),), True),
+    "the authorizer role, closed": Case(ask() + record(STDIN, 1), (Answer(1, ENV, b"authorizer"),)),
+    # 6.3: it gets no STDIN; lighttpd does not end the stream either when the client has sent a body.
+    "an authorizer is asked when its params are whole": Case(ask(), (Answer(1, ENV, b"authorizer"),)),
+    "an authorizer is asked on a kept connection": Case(
+        ask(1, KEEP_CONN) + ask(2, KEEP_CONN) + KEPT, (Answer(1, ENV, b"authorizer"), Answer(2, ENV, b"authorizer"),
+                                                       Answer(1)), True),
+    "an authorizer has no body": Case(
+        begin(1, AUTHORIZER, KEEP_CONN) + record(STDIN, 1, bytes(MAX_BODY + 1)[:65535]) * 2 + record(STDIN, 1)
+        + params(ENV) + KEPT, (Answer(1, ENV, b"authorizer"), Answer(1)), True),
+    "too much params for an authorizer": Case(
+        begin(1, AUTHORIZER) + params({"A": "x" * (MAX_PARAMS - 5)}), (Answer(1, {}, b"authorizer", False, 431),)),
     "the filter role in one piece": Case(
         begin(1, FILTER, KEEP_CONN) + params(ENV) + record(STDIN, 1) + get(), (Ended(1, 0, UNKNOWN_ROLE), Answer(1))),
     "a role nobody knows": Case(begin(1, 999), (Ended(1, 0, UNKNOWN_ROLE),)),
@@ -252,7 +268,8 @@ class Line:
         self.log, logger = Lines(), logging.Logger("conformance", logging.INFO)
         logger.addHandler(self.log)
         self.bodies = []
-        self.server = Server(respond or self.echo, Limits(**values), logger, CONNECTIONS, CONNECTIONS)
+        self.server = Server(respond or self.echo, Limits(**values), logger, CONNECTIONS, CONNECTIONS,
+                             self.authorize)
         ours, self.peer = socket.socketpair()
         # The answers of a whole case must fit, because nobody reads before the end.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 21)
@@ -269,6 +286,10 @@ class Line:
                 "size": len(body), "sum": hashlib.sha256(body).hexdigest(), "on_disk": on_disk,
                 "problem": problem}
         return Reply(b"Content-Type: application/json\r\n", b"\r\n" + json.dumps(said).encode())
+
+    def authorize(self, values, body, problem, seat):
+        assert body == b""
+        return self.echo(values, b"authorizer", problem, seat)
 
     def feed(self, data, step=0):
         """Send in pieces; the server takes each before the next comes."""
@@ -390,6 +411,25 @@ def test_a_connection_that_ends_between_requests_is_closed_without_a_word(line, 
     made.peer.shutdown(socket.SHUT_WR)
     made.take()
     assert not made.connection.open and not made.log.lines
+
+
+@pytest.mark.parametrize("flags", [0, KEEP_CONN])
+def test_no_request_to_an_authorizer_ends_without_output_which_lighttpd_takes_for_allowed(line, flags):
+    made = line()
+    made.feed(b"".join(begin(number, RESPONDER, KEEP_CONN) for number in range(1, MAX_INTERLEAVED + 1)))
+    made.feed(ask(999, flags))
+    found = made.received()
+    assert [(record.type, record.request_id) for record in found] == [(STDOUT, 999), (END_REQUEST, 999)]
+    assert found[0].content.startswith(b"Status: 503 ")
+    assert struct.unpack("!LB3x", found[1].content) == (0, OVERLOADED)
+    assert made.connection.open
+
+
+def test_a_server_without_an_authorizer_denies(line):
+    made = line()
+    made.connection.server = Server(made.echo, made.server.limits, made.server.logger, 1, 1)
+    made.feed(ask())
+    assert made.received()[0].content.startswith(b"Status: 503 ")
 
 
 def test_a_broken_connection_harms_no_other(line):

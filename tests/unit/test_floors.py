@@ -14,8 +14,8 @@ FLOORS = {
     6: "__main__ cli control ctl failed front lint livereload manual repl serve starter",
     5: "census changeover children door guards master monitor notify orders poller ready reload roster scaling "
        "signals standin supervision upgrade watched wear wiring worker workshop",
-    4: "doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why errorpages "
-       "responder",
+    4: "authorizer doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why "
+       "errorpages responder",
     3: "check doctor.visitor entry gate heap hung memory migrate pool quarantine reference routes state status "
        "status.desk status.metrics status.page status.plain stopped top upkeep watch",
     2: "accesslog allowed backlog changes client config configtext docroot doctor.modules forms handoff interrupt "
@@ -62,6 +62,7 @@ SIDEWAYS = {
     "luaconfig": "options",
     "options": "options_table",
     "options_table": "options_logs options_processes",
+    "authorizer": "responder",
     "errorpages": "responder",
     "doctor.facts": "doctor.machine",
     "doctor.why": "doctor.facts",
