@@ -12,6 +12,7 @@ local EXAMPLES = {
   { "hits.lua", "Hits", "A counter that all workers share." },
   { "limit.lua", "A limit", "Five requests in ten seconds, then 429 and how long to wait." },
   { "cache.lua", "A cache", "A page that is dear to make, made once for everybody." },
+  { "events.lua", "Events", "The server's clock, live: one answer that leaves in pieces." },
   { "notes.lua", "A JSON API", "Notes as a WSAPI application: GET, POST and DELETE with JSON." },
   { "files.lua", "Files", "This directory, read by a C module, and the source of every page." },
   { "error.lua", "An error", "What you see when a script fails, and where it failed." },

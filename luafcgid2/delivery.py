@@ -1,14 +1,15 @@
 """Sends a whole answer: framed as records, and without waiting.
 
 In: a connected socket, a request id, an Answer.  Out: what the socket did not take, or OSError when the connection is
-broken.  fcgi.py calls it once a request.  It closes nothing and keeps nothing.
+broken.  fcgi.py calls it once a request, or `cut_off`.  It closes nothing and keeps nothing.
 """
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Sequence
 
-from .records import HEADER, MAX_CONTENT, STDOUT
+from .records import ABORT_REQUEST, HEADER, MAX_CONTENT, STDOUT, pack
 from .replies import CLOSING_1, Answer, frame
 from .sending import DONTWAIT, NOTHING, Buffer, send_now
 
@@ -26,3 +27,15 @@ def deliver(sock: socket.socket, request_id: int, answer: Answer) -> Sequence[Bu
     except BlockingIOError:
         sent = 0
     return NOTHING if sent == len(reply) else (memoryview(reply)[sent:],)
+
+
+def cut_off(sock: socket.socket, request_id: int, error: Exception) -> None:
+    """Say that an answer of which a part has left ends before its end: `error` is the responder's
+    ConnectionAbortedError.  The caller closes `sock` then.
+
+    To an nginx that keeps no connections, or does not buffer, the end of the connection is a good end of an answer.
+    A record that no application sends is not.
+    """
+    if isinstance(error, ConnectionAbortedError):
+        with contextlib.suppress(OSError):
+            send_now(sock, [pack(ABORT_REQUEST, request_id)])

@@ -17,7 +17,7 @@ from flup.server import fcgi_base as flup
 
 from . import records
 from .body import DISCARD_LIMIT, Body, Limits
-from .delivery import deliver
+from .delivery import cut_off, deliver
 from .errors import ProtocolError
 from .params import encode, exceeds, walk
 from .replies import Answer, deny, overloaded
@@ -160,6 +160,7 @@ class Connection(Sending, flup.Connection):
             self._take(data)
         except (ProtocolError, OSError) as error:
             self.server.complain(error)
+            cut_off(self._sock, self.seat.request_id, error)
             self.close()
         except BaseException:
             # A fault of ours: the web server must not wait for an answer that never comes.
@@ -250,8 +251,7 @@ class Connection(Sending, flup.Connection):
 
     def _do_begin_request(self, inrec: Any) -> None:
         if len(inrec.content) != records.BEGIN_BODY.size or not inrec.request_id:
-            raise ProtocolError("BEGIN_REQUEST with %d bytes for request id %d" % (
-                len(inrec.content), inrec.request_id))
+            raise ProtocolError("BEGIN_REQUEST with %d bytes for request id %d" % (len(inrec.content), inrec.request_id))
         if inrec.request_id in self._requests:
             raise ProtocolError("request id %d was begun twice" % inrec.request_id)
         role, flags = records.BEGIN_BODY.unpack(inrec.content)
@@ -331,8 +331,7 @@ class Server(flup.BaseFCGIServer):
         super().__init__(None, roles=(records.RESPONDER, records.AUTHORIZER))
         self.respond, self.authorize, self._connectionClass = respond, authorize, Connection
         self.limits, self.logger, self._plain_params = limits, logger, limits.plain_params
-        self.capability = {flup.FCGI_MAX_CONNS: connections, flup.FCGI_MAX_REQS: requests,
-                           flup.FCGI_MPXS_CONNS: 1}
+        self.capability = {flup.FCGI_MAX_CONNS: connections, flup.FCGI_MAX_REQS: requests, flup.FCGI_MPXS_CONNS: 1}
         # What slow readers have not taken yet, of all connections.
         self.outboxes: Set[Outbox] = set()
         # Set when the worker leaves: kept connections are closed after their request.
@@ -366,4 +365,5 @@ class Server(flup.BaseFCGIServer):
             return deliver(sock, 1, self.respond(params, b"", 0, seat))
         except (ProtocolError, OSError) as error:
             self.complain(error)
+            cut_off(sock, 1, error)
         return NOTHING

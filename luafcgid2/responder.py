@@ -72,6 +72,8 @@ class Responder:
                 size, failed = len(answer), answer[8] == _FIVE
             else:
                 size, failed = len(answer.head) + len(answer.rest), answer.head[8:9] == b"5"
+                if seat.stream is not None:
+                    failed = seat.stream.status >= 500
             return answer
         finally:
             seat.end(seconds or monotonic() - started, size, failed)
@@ -151,6 +153,9 @@ class Responder:
             self._pool.checkin(state)
         if answer.__class__ is bytes:
             return answer
+        if seat.stream is not None and seat.stream.problem:
+            # The script was told, and went on: its answer has a hole.
+            raise ScriptError(text(seat.stream.problem))
         if len(answer) == 3:
             seat.heap = abs(int(answer[2]))
             if answer[2] > 0:
@@ -173,6 +178,9 @@ class Responder:
             self._kept.keep(status, str(error), traceback, monotonic() - seat.started, values, body)
         if seat.stream is not None:
             # The client has a part of the answer, and must see that it is not all.
+            seat.errors += 1
+            if seat.entry is not None:
+                seat.entry.errors += 1
             raise ConnectionAbortedError("a script failed in the middle of its answer")
         stderr = message.encode("utf-8", "backslashreplace") if status >= 500 else b""
         page = self._errors(error, values, seat) if self._errors is not None else None

@@ -29,7 +29,7 @@ Response = Union[bytes, Tuple[bytes, bytes]]
 # luafcgid2ctl, the others are fetched when a script first needs them.
 APART = (b"boot", b"config_eval", b"repl", b"shared", b"wsapi", b"hooks", b"launch_op", b"launch_lp", b"features",
          b"request", b"inputs", b"forms", b"answers", b"setcookie", b"negotiation", b"conditional", b"dates",
-         b"streaming", b"entries", b"authorizer")
+         b"streaming", b"handover", b"blame", b"entries", b"authorizer")
 
 
 class Services:

@@ -19,6 +19,8 @@ from typing import Any, BinaryIO, Callable, Dict, List, Optional, Sequence, Tupl
 from .records import MAX_CONTENT, STDOUT, header
 
 DONTWAIT = int(socket.MSG_DONTWAIT)
+# Seconds between two looks at a script that waits for a slow reader: RequestTimeout is for scripts that hang.
+STEP = 0.1
 # Bytes of a file that are in memory at a time: four records.
 PIECE = 4 * MAX_CONTENT
 # Name in the prelude -> method of Streams.
@@ -27,13 +29,13 @@ HOST_CALLS = {"stream_ready": "ready", "stream_push": "push", "file_open": "open
 
 
 class Stream:
-    """An answer whose head has left.  status: the HTTP status; body: bytes of the body that were sent; gone: the client
-    has left, or takes nothing any more."""
+    """An answer whose head has left.  status: the HTTP status; body: bytes of the body that were sent; problem: why it
+    cannot be completed, or b""; gone: whether that is because the client has left, or takes nothing any more."""
 
-    __slots__ = ("status", "body", "gone")
+    __slots__ = ("status", "body", "problem", "gone")
 
     def __init__(self, status: int, head: int) -> None:
-        self.status, self.body, self.gone = status, -head, False
+        self.status, self.body, self.problem, self.gone = status, -head, b"", False
 
 
 class Streams:
@@ -50,7 +52,9 @@ class Streams:
 
     def _seat(self) -> Any:
         mine = threading.get_ident()
-        return next((seat for seat in self._seats if seat.ident == mine and seat.sock is not None), None)
+        # Finalizers run between requests, too: there is no state then, and no answer.
+        return next((seat for seat in self._seats
+                     if seat.ident == mine and seat.sock is not None and seat.state is not None), None)
 
     def ready(self) -> bool:
         """Whether pieces can be sent now; if not, all stays in the buffer until the script returns."""
@@ -61,51 +65,60 @@ class Streams:
         seat = self._seat()
         if seat.stream is None:
             seat.stream = Stream(int(data[8:11]), data.find(b"\r\n\r\n") + 4)
-        return self._send(seat, data)
+        problem = self._send(seat, data)
+        if problem:
+            self.close_file()
+        return problem
 
     def _send(self, seat: Any, data: bytes) -> Optional[bytes]:
         stream, view = seat.stream, memoryview(data)
         try:
-            while view and not stream.gone:
+            while view and not stream.problem:
                 piece, view = view[:MAX_CONTENT], view[MAX_CONTENT:]
-                self._send_all(seat.sock, [header(STDOUT, seat.request_id, len(piece)), piece])
+                self._send_all(seat, [header(STDOUT, seat.request_id, len(piece)), piece])
                 stream.body += len(piece)
                 seat.bytes_out += len(piece)
         except OSError as error:
-            stream.gone = True
-            return b"the client has gone away (%s)" % str(error).encode()
-        # What runs long is counted from here: an answer that goes on is no hung one.
+            stream.problem, stream.gone = b"the client has gone away (%s)" % str(error).encode(), True
+        self._alive(seat)
+        return stream.problem or None
+
+    @staticmethod
+    def _alive(seat: Any) -> None:
+        """What runs long is counted from here: an answer that goes on is no hung one."""
         seat.started = monotonic()
         seat.run(seat.script)
-        return b"the client has gone away" if stream.gone else None
 
-    def _send_all(self, sock: Any, buffers: List[Any]) -> None:
+    def _send_all(self, seat: Any, buffers: List[Any]) -> None:
         while buffers:
             try:
-                sent = sock.sendmsg(buffers, (), DONTWAIT)
+                sent = seat.sock.sendmsg(buffers, (), DONTWAIT)
             except BlockingIOError:
-                self._wait(sock)
+                self._wait(seat)
                 continue
             while buffers and sent >= len(buffers[0]):
                 sent -= len(buffers.pop(0))
             if sent:
                 buffers[0] = memoryview(buffers[0])[sent:]
 
-    def _wait(self, sock: Any) -> None:
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLOUT)
-        if not poll.poll(self._timeout * 1000 if self._timeout else None):
-            raise TimeoutError("it took nothing for SendTimeout, %g s" % self._timeout)
+    def _wait(self, seat: Any) -> None:
+        poll, since = select.poll(), monotonic()
+        poll.register(seat.sock.fileno(), select.POLLOUT)
+        while not poll.poll(STEP * 1000):
+            self._alive(seat)
+            if self._timeout and seat.started >= since + self._timeout:
+                raise TimeoutError("it took nothing for SendTimeout, %g s" % self._timeout)
 
     def open_file(self, path: bytes) -> Tuple[Optional[int], bytes]:
         """(size, content type) of a regular file, which stays open for `send_file`; or (None, what went wrong)."""
         self.close_file()
         try:
-            file = open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb", buffering=0)
-            status = os.fstat(file.fileno())
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                file.close()
+                os.close(descriptor)
                 return None, b"%s: not a regular file" % path
+            file = open(descriptor, "rb", buffering=0)
         except (OSError, ValueError) as error:
             return None, b"%s: %s" % (path, str(getattr(error, "strerror", None) or error).encode())
         self._files[threading.get_ident()] = file
@@ -117,11 +130,14 @@ class Streams:
         seat, left = self._seat(), int(size)
         with self._files.pop(threading.get_ident()) as file:
             while left > 0:
-                data = file.read(min(PIECE, left))
+                try:
+                    data, problem = file.read(min(PIECE, left)), b"the file has become shorter while it was sent"
+                except OSError as error:
+                    data, problem = b"", str(error).encode()
                 if not data:
-                    # It became shorter: the length that was promised cannot be kept.
-                    seat.stream.gone = True
-                    return b"the file has become shorter while it was sent"
+                    # The length that was promised cannot be kept.
+                    seat.stream.problem = problem
+                    return problem
                 problem = self._send(seat, data)
                 if problem:
                     return problem

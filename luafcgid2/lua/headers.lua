@@ -2,7 +2,7 @@
 -- In: names and values that a script sets.  Out: lines for the header block, DefaultHeaders among them.  CR, LF
 -- and NUL in any of them raise an error (header injection).  Only response.lua uses it.
 
-local _, host = ...
+local import, host = ...
 local concat, tostring, type, error = table.concat, tostring, type, error
 local find, lower, match, gmatch, format = string.find, string.lower, string.match, string.gmatch, string.format
 -- Lua 5.1 ends a pattern at a zero byte and knows %z; later versions take the byte itself.
@@ -35,7 +35,7 @@ function headers.text(value, name, index, level)
 end
 
 function headers.safe(value, name, level)
-  if sent then error(name .. ": the headers have been sent, by Flush or because of MaxBufferSize", level + 1) end
+  if sent then import("blame")(name, "the headers have been sent, by Flush or because of MaxBufferSize") end
   if find(value, UNSAFE) then
     error(format("%s: a line break or NUL in %q is refused (header injection)", name, value), level + 1)
   end

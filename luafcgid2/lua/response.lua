@@ -90,7 +90,7 @@ local known_length, length_line
 
 -- The whole CGI response; or its head and its body, where joining them would copy a LARGE body.
 function response.finish(method, cookie_lines)
-  if rest then return "", rest() end
+  if rest then return "", rest(cookie_lines) end
   local content = take()
   local head, block = default_head, headers.block(cookie_lines)
   if changed then

@@ -4,29 +4,34 @@
 
 local import, host = ...
 local response, session, headers, buffer = import("response"), import("session"), import("headers"), import("buffer")
-local error, byte, find, format, gsub, sub = error, string.byte, string.find, string.format, string.gsub, string.sub
+local find, match, sub = string.find, string.match, string.sub
+local collectgarbage, error, pcall, fail = collectgarbage, error, pcall, import("blame")
 local settings = host.settings
+-- Bytes sent in pieces until they are collected; those of now.
+local GARBAGE, garbage = 1048576, 0
 
 local streaming = {}
 
--- Whether the head has left, and whether nothing may follow it.
-local started, silent
--- What the two are about.
-local known
+-- Of the request `known`: whether the head has left, whether nothing may follow it, and the line of its cookie.
+local known, started, silent, cookie
 
--- Raises at the script's line, so many levels up.
-local function check(name, problem, level)
-  if problem then error(name .. ": " .. problem, level) end
+-- What a host function says: nil; or what is wrong; or nil and a fault of ours.
+local function check(name, problem, fault)
+  if problem or fault then fail(name, problem or fault) end
 end
 
-local function request(name, level)
+local function request(name)
   local env = session.request()
-  if not env then error(name .. ": there is no request while top-level code runs", level) end
+  if not env then fail(name, "there is no request while top-level code runs") end
   if env ~= known then known, started, silent = env, false, false end
   return env
 end
 
-local function rest()
+local function rest(lines)
+  if lines and not (cookie and match(cookie, "^[^;]*") == match(lines[1], "^[^;]*"))
+      and not find(known.HTTP_COOKIE or "", match(lines[1], "^[^:]*: ([^;]*)"), 1, true) then
+    host.log("Session: its cookie has changed after Flush, and the client does not get it")
+  end
   local content = buffer.take()
   return silent and "" or content
 end
@@ -34,9 +39,13 @@ end
 -- The head; the cookie of a new session is in it, and what Session stores later is stored when the script returns.
 local function head(env)
   local status, content_type, length = response.parts()
-  local lines = session.finish()
-  started = true
-  silent = env.REQUEST_METHOD == "HEAD" or find(status, "^[23]04") ~= nil
+  local stored, lines = pcall(session.finish)
+  if not stored then
+    host.file_close()
+    error(lines, 0)
+  end
+  started, cookie = true, lines and lines[1]
+  silent = env.REQUEST_METHOD == "HEAD" or find(status, "^[23]04") ~= nil or find(status, "^1") ~= nil
   response.leave(rest)
   local text = "Status: " .. status .. "\r\nContent-Type: " .. content_type .. "\r\n"
     .. headers.block(lines) .. (length and "Content-Length: " .. length .. "\r\n" or "") .. "\r\n"
@@ -44,48 +53,42 @@ local function head(env)
   return text
 end
 
+-- A collector whose pace fits small pages lets large pieces pile up.  The more the script keeps, the rarer this is.
+local function tidy()
+  pcall(collectgarbage)
+  garbage = -collectgarbage("count") * 1024
+end
+
 local function flush(name)
-  local env = request(name, 5)
+  local env = request(name)
   local first = ""
   if not started then
     if not host.stream_ready() then return end
     first = head(env)
   end
   local data = first .. rest()
-  if data ~= "" then check(name, host.stream_push(data), 5) end
+  if data ~= "" then check(name, host.stream_push(data)) end
+  garbage = garbage + #data
+  if garbage > GARBAGE then tidy() end
 end
 
 function streaming.flush() flush("Flush") end
 function streaming.overflow() flush("Send") end
 
--- Both headers are decoded as URLs.
-local function encoded(path)
-  return (gsub(path, "[^A-Za-z0-9/._~-]", function(char) return format("%%%02X", byte(char)) end))
-end
-
--- SendFileMap = "/srv/files=/protected": a file below the left side has a name for the web server.
-local function mapped(path)
-  local map = settings.send_file_map
-  local at = find(map, "=", 1, true)
-  if not at then return path end
-  local from = sub(map, 1, at - 1)
-  return sub(path, 1, #from) == from and sub(map, at + 1) .. sub(path, #from + 1) or nil
-end
-
 -- The file is the body, or the rest of it: true; or nil and a message if it cannot be read.  A relative name is
 -- looked for beside the script.
 function streaming.send_file(path)
-  local env = request("SendFile", 4)
+  local env = request("SendFile")
   path = headers.text(path, "SendFile", 1, 4)
   if sub(path, 1, 1) ~= "/" then path = settings.script_dir .. "/" .. path end
   local size, kind = host.file_open(path)
   if not size then return nil, kind end
-  local asked = not started and settings.send_file_header ~= "" and mapped(path)
+  local asked = not started and settings.send_file_header ~= "" and import("handover")(path)
   if asked then
     host.file_close()
     response.reset_body()
     response.default_type(kind)
-    response.header(settings.send_file_header, encoded(asked))
+    response.header(settings.send_file_header, asked)
     return true
   end
   if not started then
@@ -96,11 +99,11 @@ function streaming.send_file(path)
     response.reset_body()
     response.default_type(kind)
     response.header("Content-Length", size)
-    check("SendFile", host.stream_push(head(env)), 4)
+    check("SendFile", host.stream_push(head(env)))
   else
     flush("SendFile")
   end
-  if silent then host.file_close() else check("SendFile", host.file_send(size), 4) end
+  if silent then host.file_close() else check("SendFile", host.file_send(size)) end
   return true
 end
 

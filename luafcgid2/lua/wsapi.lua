@@ -71,13 +71,14 @@ local function header(name, value)
   for _, item in ipairs(value) do response.header(name, tostring(item)) end
 end
 
--- Bodies whose length is known are sent whole; of others each piece is sent once it is clear that it is not the last.
+-- Bodies whose length is known are sent whole, and so is a single piece.  From the second one on each is sent at once.
 local function send_body(iterator, whole)
-  local piece = iterator()
+  local count, piece = 1, iterator()
   while piece do
     response.send(piece)
-    piece = iterator()
-    if piece and not whole then response.flush() end
+    if count > 1 and not whole then response.flush() end
+    count, piece = count + 1, iterator()
+    if count == 2 and piece and not whole then response.flush() end
   end
 end
 

@@ -79,7 +79,8 @@ class Trace:
         opened = [line for line in self.lines if re.search(r" (open|openat|creat)\(", line)
                   and re.search(r"O_(WRONLY|RDWR|CREAT|TRUNC)", line)]
         named = [line for line in self.lines if re.search(r" (rename|unlink|unlinkat|mkdir)\(", line)]
-        written = [line for line in self.lines if re.search(r" \w+\(\d+</(?!dev/|memfd:)", line) and " open" not in line]
+        written = [line for line in self.lines if " open" not in line
+                   and re.search(r" \w+\(\d+</(?!dev/|memfd:)", line)]
         return opened + named + written
 
 

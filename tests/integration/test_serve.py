@@ -345,6 +345,13 @@ def test_the_example_cache_makes_its_page_once(examples: Serve) -> None:
     assert any(b"it found the page" in examples.request("/cache.lua").body for _ in range(3))
 
 
+def test_the_example_events_sends_a_clock_and_says_when_it_ends(examples: Serve) -> None:
+    answer = examples.request("/events.lua?events=2")
+    assert answer.headers["Content-Type"] == "text/event-stream" and answer.headers["Content-Length"] is None
+    assert re.fullmatch(rb"(id: [12]\ndata: \d\d:\d\d:\d\d\n\n){2}event: end\ndata:\n\n", answer.body)
+    assert b'new EventSource("/events.lua?events=20")' in examples.request("/events.lua").body
+
+
 def test_the_example_api_keeps_lists_and_deletes_notes(examples: Serve) -> None:
     made = examples.request("/notes.lua", "POST", '{"text": "a \\"note\\""}')
     note = json.loads(made.body)
