@@ -7,8 +7,8 @@ exclude_files = {"benchmarks/build"}
 local script = {
   globals = {"main"},
   read_globals = {
-    "Config", "Cookies", "Dir", "Env", "Header", "Info", "LocalConfig", "Log", "Receive", "Reset", "RespContentType",
-    "RespStatus", "Response", "Send", "Session", "Shared", "ThreadData", "lf",
+    "Config", "Cookies", "Dir", "Env", "Flush", "Header", "Info", "LocalConfig", "Log", "Receive", "Reset",
+    "RespContentType", "RespStatus", "Response", "Send", "SendFile", "Session", "Shared", "ThreadData", "lf",
   },
   ignore = {"212/env", "212/con"},
 }

@@ -251,7 +251,7 @@ class Connection(Sending, flup.Connection):
 
     def _do_begin_request(self, inrec: Any) -> None:
         if len(inrec.content) != records.BEGIN_BODY.size or not inrec.request_id:
-            raise ProtocolError("BEGIN_REQUEST with %d bytes for request id %d" % (len(inrec.content), inrec.request_id))
+            raise ProtocolError("BEGIN_REQUEST with %d bytes, request id %d" % (len(inrec.content), inrec.request_id))
         if inrec.request_id in self._requests:
             raise ProtocolError("request id %d was begun twice" % inrec.request_id)
         role, flags = records.BEGIN_BODY.unpack(inrec.content)

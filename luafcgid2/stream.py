@@ -138,9 +138,9 @@ class Streams:
                     # The length that was promised cannot be kept.
                     seat.stream.problem = problem
                     return problem
-                problem = self._send(seat, data)
-                if problem:
-                    return problem
+                gone = self._send(seat, data)
+                if gone:
+                    return gone
                 left -= len(data)
         return None
 

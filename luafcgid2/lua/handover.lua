@@ -1,6 +1,6 @@
--- By which name a web server can send a file for SendFile: the value of X-Accel-Redirect or X-Sendfile.
--- In: the absolute name of the file, and SendFileMap ("/srv/files=/protected") of the settings.  Out: the name, coded as
--- a URL; or nil: then the worker sends the file itself.
+-- By which name a web server can send a file for SendFile: what X-Accel-Redirect or X-Sendfile says.
+-- In: the absolute name of the file, and SendFileMap ("/srv/files=/protected") of the settings.  Out: the name, coded
+-- as a URL; or nil: then the worker sends the file itself.
 
 local _, host = ...
 local byte, find, format, gsub, match, sub =

@@ -23,8 +23,8 @@ SCRIPTS = {
     "file.lua": "function main() local ok, message = SendFile(lf.urldecode(Env.QUERY_STRING)) "
                 "if not ok then RespStatus(404) Send(message) end end",
 }
-NAMES = ("plain.txt", "two words.txt", "100%.txt", "100%20.txt", "what?x=1.txt", "hash#tag.txt", "sch\u00f6n \u2713.txt",
-         "a+b&c.txt", "sub/deep.txt")
+NAMES = ("plain.txt", "two words.txt", "100%.txt", "100%20.txt", "what?x=1.txt", "hash#tag.txt", "a+b&c.txt",
+         "sch\u00f6n \u2713.txt", "sub/deep.txt")
 HANDOVER = "include %%(snippet)s; location /protected/ { internal; alias %s/; }"
 PASS = "location ~ [.]lua$ { include fastcgi.conf; fastcgi_pass unix:%(socket)s; "
 
@@ -134,15 +134,19 @@ def test_an_error_after_flush_truncates_what_the_client_of_nginx_sees(nginx, way
 
 
 def test_an_error_after_flush_truncates_what_the_client_of_lighttpd_sees(lighttpd):
-    lighttpd.expect_errors("response already sent out, but backend returned error|header.type not handled|unexpected end-of-file")
+    lighttpd.expect_errors("response already sent out, but backend returned error")
+    lighttpd.expect_errors("header.type not handled|unexpected end-of-file")
     check_broken(lighttpd)
 
 
 def test_a_client_that_goes_away_ends_the_script(web):
-    for number in range(1, 6):
+    def ended():
+        return web.master.log_text().count("Flush: the client has gone away")
+    for _ in range(5):
+        before = ended()
         with asked(web, "/flood.lua") as response:
             assert response.read(10) == b"x" * 10
-        wait_until(lambda: web.master.log_text().count("the client has gone away") >= number, "the script is ended")
+        wait_until(lambda former=before: ended() > former, "the script is ended")
     assert web.request("/pieces.lua?200").body == b"123"
     assert "uarantine" not in web.master.log_text()
 
