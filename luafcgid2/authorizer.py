@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 from typing import Any, Tuple
 
-from .errors import ScriptError, ScriptForbidden, ScriptNotFound
-from .params import find
-from .replies import Answer
+from .errors import Error, ScriptError, ScriptForbidden, ScriptNotFound
+from .params import encode, find
+from .replies import Answer, Reply
 from .responder import Responder
 from .routes import Route, Routes
 from .script import Resolver
@@ -69,6 +69,11 @@ class Authorizer(Responder):
             # That the page is missing, or forbidden, would be a lie.
             hint = "" if self._script else " (AuthorizerScript is not set)"
             raise ScriptError("no authorizer: %s%s" % (error, hint)) from None
+
+    def _failure(self, error: Error, params: bytes, body: Any, seat: Seat) -> Reply:
+        # It is the authorizer that failed: of a repeated name the last one wins.
+        mine = {"SCRIPT_FILENAME": self._script, "DOCUMENT_ROOT": os.path.dirname(self._script)} if self._script else {}
+        return super()._failure(error, params + encode(mine), body, seat)
 
     def _run(self, state: Any, wanted: Tuple[bytes, bytes], params: bytes, body: Any, seat: Seat) -> Answer:
         return super()._run(state, _ROLE, params, body, seat)

@@ -104,7 +104,7 @@ def _globals(program: str, config: Any, paths: List[str], extra: List[str],
              folder: str) -> Tuple[List[str], List[str]]:
     """(problems, notes) of luacheck.  A .luacheckrc of the folder counts, too."""
     words = ["--formatter", "plain", "--codes", "--no-color", "--no-cache", "--std", STANDARDS[config.lua_version],
-             "--only", *CODES, "--globals", config.entrypoint, "--read-globals", *extra]
+             "--only", *CODES, "--globals", config.entrypoint, "authorize", "--read-globals", *extra]
     problems: List[str] = []
     notes: List[str] = []
     for start in range(0, len(paths), BATCH):

@@ -12,7 +12,7 @@ local NO_AUTHORIZE = "the script defines no function 'authorize', which the Auth
 -- Where variables become plain headers, these would mean something else.
 local TAKEN = { ["status"] = true, ["location"] = true, ["content-type"] = true, ["content-length"] = true }
 
-local function table_or_nil(value, what)
+local function fields_of(value, what)
   if value ~= nil and type(value) ~= "table" then
     error("authorize: " .. what .. " are a table, not a " .. type(value), 0)
   end
@@ -22,7 +22,7 @@ end
 local function allow(prefix, variables)
   response.status(200)
   response.reset_body()
-  for name, value in pairs(table_or_nil(variables, "the variables")) do
+  for name, value in pairs(fields_of(variables, "the variables")) do
     if type(name) ~= "string" or not find(name, "^[%w_-]+$") or TAKEN[lower(name)] then
       error("authorize: a variable cannot be called " .. tostring(name), 0)
     end
@@ -31,15 +31,16 @@ local function allow(prefix, variables)
   end
 end
 
-local function deny(status, fields, body)
+local function deny(prefix, status, fields, body)
   if type(fields) == "string" then fields, body = nil, fields end
   if status ~= floor(status) or status < 300 or status > 599 then
     error("authorize: the status " .. status .. " is none that allows (200) or denies (300 to 599)", 0)
   end
   response.status(status)
-  for name, value in pairs(table_or_nil(fields, "the headers")) do response.header(name, value) end
+  for name, value in pairs(fields_of(fields, "the headers")) do response.header(name, value) end
   local sent = buffer.take()
-  if body == nil and sent == "" then
+  -- nginx takes no body, and has pages of its own.
+  if body == nil and sent == "" and prefix ~= "" then
     body = "Status " .. status .. "\n"
     response.default_type("text/plain")
   end
@@ -57,7 +58,7 @@ local function decide(prefix, result, more, body)
   if type(result) ~= "number" then
     error("authorize returned a " .. type(result) .. ": true, false or a status is expected first", 0)
   end
-  deny(result, more, body)
+  deny(prefix, result, more, body)
 end
 
 return function(prefix, instead)

@@ -63,6 +63,10 @@ class TestLint:
         assert ctl("-c", config(site, "Entrypoint = 'handle'"), "lint", folder).returncode == 0
         assert ctl("-c", config(site), "lint", folder).returncode == PROBLEMS
 
+    def test_an_authorizer_is_no_accident(self, site: Site) -> None:
+        folder = os.path.dirname(site.write("auth/a.lua", "function authorize(env) return env.HTTP_X == 'y' end\n"))
+        assert ctl("-c", config(site), "lint", folder).returncode == 0
+
     def test_without_luacheck_it_says_that_globals_were_not_looked_for(self, site):
         folder = os.path.dirname(site.write("one/index.lua", "function main() oops = 1 end"))
         done = ctl("-c", config(site), "lint", folder, PATH="/nonexistent")
