@@ -32,7 +32,7 @@ class Figure(NamedTuple):
 FIGURES = (
     Figure("rate", "Requests per second", "longer is better"),
     Figure("cpu", "CPU time for one request, in microseconds", "shorter is better", "%.1f"),
-    Figure("p50", "Time until half of the requests were answered (p50), in milliseconds", "shorter is better", "%.2f"),
+    Figure("p50", "Median time to the answer (p50), in milliseconds", "shorter is better", "%.2f"),
     Figure("pss", "Memory, in MB (PSS)", "shorter is better", "%.1f", 1 / 1048576),
 )
 

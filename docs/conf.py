@@ -22,6 +22,7 @@ exclude_patterns = ["_ext"]
 # `make docs` asks for every link to be right (-n), and for no warning (-W).
 primary_domain = None
 highlight_language = "none"
+smartquotes = False
 html_theme = "furo"
 html_title = "luafcgid2 " + release
 html_static_path = ["_static"]

@@ -7,13 +7,14 @@ raises ValueError, with the line, for anything else.
 from __future__ import annotations
 
 import re
-from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, List, NamedTuple, Set, Tuple
+from collections.abc import Iterable
 
 _TAG = re.compile(r"---@(\w+) ?(.*)")
 _FUNCTION = re.compile(r"function ([\w.:]+)\(([^)]*)\) end")
 _TABLE = re.compile(r"(local )?(\w+) = (\{\}|nil|true|2)")
-# A name, and whether it may be left out.
-_NAMED = re.compile(r"([\w.]+)(\??) (.*)")
+# A name -> the role that links to it.
+Links = Dict[str, str]
 # Kinds of brackets inside which a blank does not end a type.
 _OPENING, _CLOSING = "{[(<", "}])>"
 
@@ -122,18 +123,19 @@ def names(sections: List[Section]) -> Set[str]:
 
 
 def _types(text: str) -> str:
-    return "``%s``" % re.sub(r"luafcgid2\.", "", text)
+    text, optional = (text[:-1], ", optional") if text.endswith("?") else (text, "")
+    return "``%s``%s" % (text.replace("luafcgid2.", ""), optional)
 
 
-def _linked(text: str, known: Set[str]) -> str:
-    """`code` of Markdown: a link where it is a name of the API."""
+def _linked(text: str, known: Links) -> str:
+    """`code` of Markdown: a link where it is a name that has a place."""
     def code(found: "re.Match[str]") -> str:
-        name = found[1].split("(")[0]
-        return ":lua:`%s <%s>`" % (found[1], name) if name in known else "``%s``" % found[1]
+        role = known.get(found[1].split("(")[0])
+        return ":%s:`%s <%s>`" % (role, found[1], found[1].split("(")[0]) if role else "``%s``" % found[1]
     return re.sub(r"`([^`]*)`", code, text)
 
 
-def _values(values: List[Value], known: Set[str]) -> List[str]:
+def _values(values: List[Value], known: Links) -> List[str]:
     lines = []
     for value in values:
         head = "**%s**" % value.name.replace("...", "\\...") if value.name else ""
@@ -142,7 +144,7 @@ def _values(values: List[Value], known: Set[str]) -> List[str]:
     return lines
 
 
-def _entry(entry: Entry, known: Set[str]) -> List[str]:
+def _entry(entry: Entry, known: Links) -> List[str]:
     kind = entry.type or entry.kind
     lines = [".. luaname:: " + (entry.signature or entry.name), ""]
     for overload in entry.overloads:
@@ -151,27 +153,20 @@ def _entry(entry: Entry, known: Set[str]) -> List[str]:
         lines += ["   " + _linked(entry.text, known), ""]
     if not entry.signature and kind and not kind.startswith("luafcgid2."):
         lines += ["   Type: %s" % _types(kind), ""]
-    for title, values in (("Parameters", entry.parameters), ("Gives", entry.results), ("Fields", entry.fields)):
+    fields = "Fields of " + _types(entry.kind) if entry.signature else "Fields"
+    for title, values in (("Parameters", entry.parameters), ("Gives", entry.results), (fields, entry.fields)):
         if values:
             lines += ["   %s:" % title, ""] + _values(values, known) + [""]
     return lines
 
 
-def rst(sections: List[Section]) -> str:
-    """The API reference, without a title."""
-    known = names(sections)
-    options: Dict[str, Entry] = {}
+def rst(sections: List[Section], settings: Iterable[str]) -> str:
+    """The API reference, without a title; names of `settings` lead to the configuration reference."""
+    known = dict.fromkeys(settings, "setting")
+    known.update(dict.fromkeys(names(sections), "lua"))
     lines: List[str] = []
     for section in sections:
         lines += [section.title, "-" * len(section.title), ""]
         for entry in section.entries:
-            # What is only the type of a parameter is shown there.
-            options[entry.kind] = entry
             lines += _entry(entry, known)
     return "\n".join(lines)
-
-
-def find(sections: List[Section], name: str) -> Optional[Entry]:
-    """The entry of this name, or None."""
-    found = [entry for section in sections for entry in section.entries if entry.name == name]
-    return found[0] if found else None

@@ -24,6 +24,7 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "benchmarks")]
 import annotations  # noqa: E402
 import charts  # noqa: E402
 from luafcgid2 import reference  # noqa: E402
+from luafcgid2.options import OPTIONS  # noqa: E402
 
 TYPES = os.path.join(ROOT, "luafcgid2", "types", "luafcgid2.lua")
 README = os.path.join(ROOT, "README.rst")
@@ -36,7 +37,7 @@ def _text(path: str) -> str:
 
 
 def _api() -> str:
-    return annotations.rst(annotations.parse(_text(TYPES)))
+    return annotations.rst(annotations.parse(_text(TYPES)), [option.name for option in OPTIONS])
 
 
 class Made(SphinxDirective):

@@ -117,11 +117,13 @@ function ThreadData() end
 ---@type boolean
 LUAFCGID = true
 
+---The version of the API.
 ---@type integer
 LUAFCGID_VERSION = 2
 
 -- Forms, cookies and texts:
 
+---Helpers. Most of them are loaded when a script first asks for them. `require "luafcgid"` gives the same table.
 ---@class luafcgid2.lf
 lf = {}
 
