@@ -30,6 +30,8 @@ Config = {
 _LIMIT_KINDS = ("int", "bytes", "size", "seconds")
 _LIMITS = ("Workers", "WorkerThreads", "MaxRequests", "MaxWorkerMemory", "StopTimeout", "AllowedClients")
 _LIMIT_GROUPS = ("Listener", "Lua states", "Scripts", "Requests", "Supervision", "Shared")
+# Lowercase like the keys of the C luafcgid, and none of them: the C++ one's sample file has it.
+_CPP_SPELLING = "entrypoint"
 _OLD_NAMES = {"luafcgid2": "C++ luafcgid2", "luafcgid": "C luafcgid", "new": "new"}
 
 
@@ -107,7 +109,7 @@ def old_keys_rst() -> str:
     """The keys of the C luafcgid, and what they are called now, for docs/."""
     rows = [(_code(alias), ":setting:`%s`" % option.name if option.effect == "used" else "", _escape(option.doc))
             for option in OPTIONS for alias in (option.name,) + option.aliases
-            if alias.islower() and (option.since == "luafcgid" or alias != option.name.lower())]
+            if alias.islower() and alias != _CPP_SPELLING]
     return _list_table(("C luafcgid", "Now", "Meaning"), (16, 24, 60), sorted(rows))
 
 

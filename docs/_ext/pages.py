@@ -1,8 +1,8 @@
 """What this site has beyond Sphinx: pages made from the project's own tables, and names of Lua and of config.lua.
 
 In: the checkout.  Out: the directive `made` puts what a table says into a page (`.. made:: api`, `settings`,
-`changes`, `luafcgid`), `readme` does so with chapters of README.rst, `charts` draws; `luaname` and `setting` describe one
-name, and the roles `lua` and `setting` link to it.
+`changes`, `luafcgid`), `readme` does so with chapters of README.rst, `charts` draws; `luaname` and `setting` describe
+one name, and the roles `lua` and `setting` link to it.
 """
 from __future__ import annotations
 
