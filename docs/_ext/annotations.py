@@ -63,7 +63,7 @@ def _split(text: str) -> Tuple[str, str]:
 
 def _tagged(entry: Entry, tag: str, rest: str) -> None:
     if tag in ("param", "field"):
-        found = re.match(r"(\.\.\.|[\w.]+)(\??) (.*)", rest)
+        found = re.match(r"(\.\.\.|[\w.]+|\[\w+\])(\??) (.*)", rest)
         if not found:
             raise ValueError("@%s %s" % (tag, rest))
         kind, words = _split(found[3])
@@ -74,7 +74,7 @@ def _tagged(entry: Entry, tag: str, rest: str) -> None:
         name, _, words = words.partition(" ")
         entry.results.append(Value(name, kind, words))
     elif tag == "class":
-        entry.kind = rest.split(":")[0]
+        entry.kind = rest
     elif tag == "type":
         entry.type = rest
     elif tag == "overload":

@@ -6,7 +6,7 @@
 
 ---The request's variables, by the names of CGI: `Env.REQUEST_METHOD`, `Env.QUERY_STRING`, `Env.HTTP_ACCEPT`. They come
 ---as the web server sends them; a variable that was not sent is nil.
----@class luafcgid2.Env: { [string]: string }
+---@class luafcgid2.Env
 ---@field REQUEST_METHOD string `GET`, `POST`, ...
 ---@field QUERY_STRING string what follows the `?`, as it came
 ---@field REQUEST_URI string path and query as the client wrote them
@@ -30,6 +30,7 @@
 ---@field ERROR_SCRIPT? string in an `ErrorScript` only: the script's file
 ---@field ERROR_MESSAGE? string in an `ErrorScript` only, with `ShowErrors`
 ---@field ERROR_TRACEBACK? string in an `ErrorScript` only, with `ShowErrors`
+---@field [string] string? whatever else the web server sends
 
 ---@type luafcgid2.Env
 Env = {}

@@ -193,6 +193,7 @@ def the_annotations_name_what_a_script_sees_and_nothing_else(site):
 
 
 def every_function_of_the_annotations_is_one(site):
+    site.engine.compile(read(TYPES).encode(), b"@" + TYPES.encode())
     for name in sorted(re.findall(r"(?m)^function ([\w.]+)\(", read(TYPES))):
         equal((name, site.value("type(%s)" % name)), (name, "function"))
 
