@@ -21,6 +21,7 @@
 ---@field SERVER_NAME string the name of the virtual host
 ---@field SERVER_PORT string
 ---@field SERVER_PROTOCOL string `HTTP/1.1`, ...
+---@field FCGI_ROLE string `RESPONDER`; `AUTHORIZER` where the script is asked whether somebody may
 ---@field HTTPS? string `on` behind TLS
 ---@field HTTP_HOST? string the header `Host`; each header of the request has such a name
 ---@field HTTP_COOKIE? string the header `Cookie`; `Cookies` has it as a table
@@ -88,7 +89,7 @@ function Reset() end
 ---this is an error, which ends the script. After the first call headers and status can no longer be changed.
 function Flush() end
 
----Answers with a file, or adds it to what was sent. The web server sends it where `SendFileHeader` says so, else the
+---Answers with a file; after `Flush`, adds it to the page. The web server sends it where `SendFileHeader` says so, else the
 ---worker does, in pieces. A relative path begins at the script's folder. The content type comes from the file's name
 ---unless it was set.
 ---@param path string

@@ -103,6 +103,18 @@ def test_the_site_has_every_page_name_of_the_api_and_key_of_the_configuration(bu
         assert 'id="setting-%s"' % option.name in texts["configuration.html"], option.name
 
 
+# What the site says in other words, or has from the tables.
+NOT_ON_THE_SITE = {"Two commands", "Documentation", "What a script can use", "Security", "Configuration",
+                   "Coming from the C++ luafcgid2", "Benchmarks", "How it works"}
+
+
+def test_every_chapter_of_the_readme_is_in_the_site():
+    chapters = set(re.findall(r"(?m)^(\S.*)\n-{4,}$", read("README.rst")))
+    listed = [title for name in SITE for block in re.findall(r"\.\. readme::\n\n((?:   .*\n)+)", read(name))
+              for title in textwrap.dedent(block).splitlines()]
+    assert sorted(listed) == sorted(chapters - NOT_ON_THE_SITE), "name it below `readme` on a page of docs/"
+
+
 def test_the_charts_show_the_table_of_the_readme():
     code = ("import json, sys; sys.path.insert(0, 'benchmarks'); import report\n"
             "print(report.table(json.load(open('benchmarks/results/hello.json'))['rows']))")
