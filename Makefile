@@ -70,7 +70,7 @@ MADE_HERE = build/man
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' luafcgid2/__init__.py)
 
 .DEFAULT_GOAL = help
-.PHONY: help run test fuzz lint coverage bench bench-sessions bench-idle soak sample man deb install uninstall clean python
+.PHONY: help run docs test fuzz lint coverage bench bench-sessions bench-idle soak sample man deb install uninstall clean python
 
 help:
 	@echo 'make run        serve $(SITE)/ on http://$(HTTP)   (HTTP=host:port SITE=folder)'
@@ -84,6 +84,7 @@ help:
 	@echo 'make soak       ten minutes of mixed load with kills   (BENCH="--seconds 3600")'
 	@echo 'make sample     write etc/config.lua and the tables in README.rst and docs from the table of options'
 	@echo 'make man        the manual pages, in $(MADE_HERE)'
+	@echo 'make docs       the documentation as a site: build/docs/index.html'
 	@echo 'make deb        a Debian package, in dist'
 	@echo 'make install    into $(PREFIX) and $(SYSCONFDIR)   (DESTDIR= PREFIX= EXTRAS=redis,doctor)'
 	@echo 'make uninstall  remove the programs; configuration, sessions and logs stay'
@@ -145,6 +146,11 @@ man: $(VENV)/serve
 	@mkdir -p '$(MADE_HERE)'
 	$(VENV)/bin/python -m luafcgid2.manual '$(MADE_HERE)'
 
+# A warning is an error, and so is a link that leads nowhere.
+docs: $(VENV)/docs
+	$(VENV)/bin/python -m sphinx -q -W -n --keep-going -b html -d build/docs-cache docs build/docs
+	@echo 'Built: build/docs/index.html'
+
 # The package holds a virtualenv of Debian's own Python.  It is built in a copy, since dpkg wants debian/ on top.
 deb:
 	@.ci/apt $(DEB_PACKAGES)
@@ -177,7 +183,7 @@ $(VENV)/serve: $(MADE) $(PACKAGED)
 	@touch '$@'
 
 $(VENV)/test: $(MADE) $(PACKAGED)
-	$(PIP) install --quiet --editable '.[serve,forms,test]' || $(NO_WHEEL)
+	$(PIP) install --quiet --editable '.[serve,forms,test,docs]' || $(NO_WHEEL)
 	@touch '$@' '$(VENV)/serve'
 
 # atheris has wheels for some Pythons on x86-64 only; without it the inputs are not guided by coverage.
@@ -191,6 +197,10 @@ $(VENV)/bench: $(MADE) $(PACKAGED)
 
 $(VENV)/lint: $(MADE) $(PACKAGED)
 	$(PIP) install --quiet --editable '.[serve,forms,redis,doctor,lint]'
+	@touch '$@' '$(VENV)/serve'
+
+$(VENV)/docs: $(MADE) $(PACKAGED)
+	$(PIP) install --quiet --editable '.[serve,forms,docs]' || $(NO_WHEEL)
 	@touch '$@' '$(VENV)/serve'
 
 $(VENV)/coverage: $(MADE) $(PACKAGED)
@@ -227,7 +237,8 @@ install: python
 	ln -sf '$(HOME_DIR)/bin/luafcgid2ctl' '$(DESTDIR)$(PREFIX)/bin/luafcgid2ctl'
 	install -d '$(DESTDIR)$(SHARE_DIR)' '$(DESTDIR)$(LOCALSTATEDIR)/lib/luafcgid2' \
 		'$(DESTDIR)$(LOCALSTATEDIR)/log/luafcgid2'
-	cp -R examples etc/nginx etc/lighttpd etc/several-machines etc/tenants etc/config.lua '$(DESTDIR)$(SHARE_DIR)/'
+	cp -R examples etc/nginx etc/lighttpd etc/several-machines etc/tenants etc/config.lua luafcgid2/types \
+		'$(DESTDIR)$(SHARE_DIR)/'
 	set -e; for pair in $(KEPT_FILES); do to="$(DESTDIR)$(SYSCONFDIR)/$${pair#*:}"; \
 		test -e "$$to" || install -D -m 644 "etc/$${pair%%:*}" "$$to"; done
 	set -e; for pair in $(SYSTEMD_FILES); do to="$(DESTDIR)$${pair#*:}"; \

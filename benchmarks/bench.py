@@ -155,7 +155,8 @@ def main() -> int:
     print("%s\n\n%s" % (report.table(rows), words))
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"caption": words, "rows": rows, "first_answer": first, "samples": {
+            json.dump({"caption": words, "measured": time.strftime("%Y-%m-%d"), "rows": rows,
+                       "first_answer": first, "samples": {
                 name: [dataclasses.asdict(sample) for sample in runs] for name, runs in samples.items()}},
                 file, indent=1)
     short = report.shortfalls(rows, options.script)

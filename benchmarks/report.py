@@ -28,7 +28,8 @@ def _ratio(samples: Sequence[Sample], base: Sequence[Sample], field: str) -> flo
 
 def summary(samples: Mapping[str, Sequence[Sample]],
             first: Mapping[str, Sequence[float]]) -> Dict[str, Any]:
-    """{location: {figure: median of the rounds}}; `failures` is the sum, ratios are to C in the same mode."""
+    """{location: {figure: median of the rounds}}; `failures` is the sum, ratios are to C in the same mode, `title`
+    is the server's name."""
     rows: Dict[str, Any] = {}
     for name, runs in samples.items():
         row: Dict[str, Any] = {field: statistics.median(getattr(run, field) for run in runs)
@@ -41,6 +42,7 @@ def summary(samples: Mapping[str, Sequence[Sample]],
         if first.get(name):
             row["first_answer"] = statistics.median(first[name])
         rows[name] = row
+        row["title"] = _title(name)
     return rows
 
 

@@ -139,7 +139,7 @@ def _c_differences(config: Any) -> List[str]:
              "nearest to the old layout" % (
                  config.worker_count, config.worker_count * config.lua_total_states),
              "edits of a script are noticed when it is asked for, not by a sweep in the background",
-             "an answer is sent whole when the script ends; con:flush() does nothing"]
+             "an answer leaves when the script ends, or at con:flush(), whatever buffering says"]
     for key, old in _C_DEFAULTS:
         option = BY_KEY[key]
         if not any(name in config.given for name in (option.name,) + option.aliases):

@@ -223,7 +223,7 @@ _IGNORED: Tuple[Tuple[str, Tuple[str, ...], str, str], ...] = (
     ("BodySectors", (), CPP, "the body is one buffer, in the order of the Send calls"),
     ("watchdog", (), C, "the C luafcgid read it and never used it"),
     ("maxcount", (), C, "the C luafcgid read it and never used it"),
-    ("buffering", (), C, "an answer is sent whole when the script ends; con:flush() does nothing"),
+    ("buffering", (), C, "an answer leaves when the script ends, or at con:flush()"),
     ("daemonize", (), C, "luafcgid2ctl start runs the server in the background"),
 )
 

@@ -1,7 +1,7 @@
 """Renders what the tables know: the sample configuration file, and the tables in README.rst and docs/security.rst.
 
-In: OPTIONS and CHANGES.  Out: text on standard output.  `make sample` calls it for whoever edits the tables; the
-server never does.  Tests keep these files equal to what is made here.
+In: OPTIONS and CHANGES.  Out: text on standard output.  `make sample` and `make docs` call it for whoever edits the
+tables; the server never does.  Tests keep these files equal to what is made here.
 """
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ Config = {
 _LIMIT_KINDS = ("int", "bytes", "size", "seconds")
 _LIMITS = ("Workers", "WorkerThreads", "MaxRequests", "MaxWorkerMemory", "StopTimeout", "AllowedClients")
 _LIMIT_GROUPS = ("Listener", "Lua states", "Scripts", "Requests", "Supervision", "Shared")
+# Lowercase like the keys of the C luafcgid, and none of them: the C++ one's sample file has it.
+_CPP_SPELLING = "entrypoint"
 _OLD_NAMES = {"luafcgid2": "C++ luafcgid2", "luafcgid": "C luafcgid", "new": "new"}
 
 
@@ -71,13 +73,44 @@ def rst() -> str:
         names = _code(option.name)
         older = [alias for alias in option.aliases if alias.lower() != option.name.lower()]
         spellings = [alias for alias in option.aliases if alias not in older]
-        meaning = _escape(option.doc)
-        if option.minimum is not None or option.choices:
-            meaning += " Allowed: %s." % _escape(option.allowed())
-        if spellings:
-            meaning += " Also written %s." % ", ".join(_code(alias) for alias in spellings)
-        rows.append((names, default, _OLD_NAMES[option.since], ", ".join(_code(a) for a in older), meaning))
+        rows.append((names, default, _OLD_NAMES[option.since], ", ".join(_code(a) for a in older),
+                     _meaning(option, spellings)))
     return _list_table(("Key", "Default", "Since", "C luafcgid", "Meaning"), (20, 18, 12, 12, 38), rows)
+
+
+def _meaning(option: Option, spellings: Sequence[str]) -> str:
+    words = _escape(option.doc)
+    if option.minimum is not None or option.choices:
+        words += " Allowed: %s." % _escape(option.allowed())
+    if spellings:
+        words += " Also written %s." % ", ".join(_code(alias) for alias in spellings)
+    return words
+
+
+def settings_rst() -> str:
+    """The configuration reference of docs/: a section for each group, each key a `setting` (docs/_ext/pages.py)."""
+    lines: List[str] = []
+    group = ""
+    for option in OPTIONS:
+        if option.group != group:
+            group = option.group
+            lines += [group, "-" * len(group), ""]
+        shown = option.effect == "used" and option.name != "Config"
+        lines += [".. setting:: %s%s" % (option.name, " = " + show(option.default) if shown else ""), "",
+                  "   " + _meaning(option, option.aliases), ""]
+        if option.example is not None:
+            lines += ["   Example: %s" % _code("%s = %s" % (option.name, show(option.example))), ""]
+        if option.since != "new":
+            lines += ["   A key of the %s." % _OLD_NAMES[option.since], ""]
+    return "\n".join(lines)
+
+
+def old_keys_rst() -> str:
+    """The keys of the C luafcgid, and what they are called now, for docs/."""
+    rows = [(_code(alias), ":setting:`%s`" % option.name if option.effect == "used" else "", _escape(option.doc))
+            for option in OPTIONS for alias in (option.name,) + option.aliases
+            if alias.islower() and alias != _CPP_SPELLING]
+    return _list_table(("C luafcgid", "Now", "Meaning"), (16, 24, 60), sorted(rows))
 
 
 def limits_rst() -> str:
@@ -135,7 +168,8 @@ def _filled(path: str, tables: Iterable[Sequence[str]]) -> str:
 
 
 _DOCUMENTS: Dict[str, Callable[[], str]] = {"sample": sample, "rst": rst, "changes": changes_rst,
-                                           "readme": readme, "security": security}
+                                           "settings": settings_rst, "luafcgid": old_keys_rst, "readme": readme,
+                                           "security": security}
 
 
 def main(arguments: Sequence[str]) -> int:

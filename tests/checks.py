@@ -16,7 +16,7 @@ from typing import Dict, List, Tuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TYPED_FLOORS = (0, 1, 2)
-LUA = ("benchmarks", "etc", "examples", "luafcgid2", "tests")
+LUA = ("benchmarks", "docs", "etc", "examples", "luafcgid2", "tests")
 SHELL = (".ci/apt", ".ci/run", "etc/debian/luafcgid2.postrm", "etc/debian/luafcgid2.prerm", "init.d/luafcgid2")
 
 

@@ -92,6 +92,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(packages):
     with zipfile.ZipFile(packages[1]) as archive:
         names = set(archive.namelist())
     assert lua_files() <= names
+    assert "luafcgid2/types/luafcgid2.lua" in names
     assert {"luafcgid2/status/page." + kind for kind in ("css", "html", "js")} <= names
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"luafcgid2"}
 

@@ -94,6 +94,14 @@ def test_every_file_that_install_copies_exists():
     assert [name for name in names if not os.path.isfile(os.path.join(ROOT, "etc", name))] == []
 
 
+def test_editors_find_the_annotations_where_the_documentation_says():
+    commands = dry_run("install", "DESTDIR=/stage")
+    assert re.search(r"cp -R [^\n]* luafcgid2/types '/stage/usr/local/share/luafcgid2/'", commands)
+    for name in ("README.rst", "docs/api.rst"):
+        with open(os.path.join(ROOT, name), encoding="utf-8") as file:
+            assert '"workspace.library": ["/usr/local/share/luafcgid2/types"]' in file.read()
+
+
 def test_uninstall_leaves_configuration_sessions_and_logs():
     commands = dry_run("uninstall", "DESTDIR=/stage")
     assert "/stage/usr/local/lib/luafcgid2" in commands

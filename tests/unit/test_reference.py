@@ -62,6 +62,21 @@ def test_every_option_is_in_the_readme_table():
             assert "``%s``" % name in text
 
 
+def test_every_option_has_a_place_in_the_configuration_reference():
+    found = re.findall(r"(?m)^\.\. setting:: (\w+)(?: = (.*))?$", reference.settings_rst())
+    assert [name for name, _ in found] == [option.name for option in OPTIONS]
+    assert dict(found)["WorkerThreads"] == "4" and dict(found)["Config"] == ""
+
+
+def test_every_key_of_the_c_luafcgid_is_in_its_table():
+    text = reference.old_keys_rst()
+    for option in OPTIONS:
+        for name in (option.name,) + option.aliases:
+            if name.islower() and name != "entrypoint":
+                assert "* - ``%s``" % name in text
+    assert ":setting:`LuaMaxStates`" in text and "``entrypoint``" not in text
+
+
 def test_the_command_prints_one_document_or_how_to_use_it(capsys):
     assert reference.main(["sample"]) == 0
     assert capsys.readouterr().out == reference.sample()
