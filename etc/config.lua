@@ -12,6 +12,11 @@ Workers = 0
 -- Threads in each worker process: this many of its requests can wait for a database or compute.
 WorkerThreads = 4
 
+-- batch: a worker lets the web server finish what it does before it takes the processor, which saves
+-- both of them switches; where other programs compute without end its answers may take some
+-- milliseconds longer. normal: as other programs. One of "batch", "normal".
+-- Scheduling = "batch"
+
 -- How many workers there are: always Workers; as many as the load asks for, with some to spare; or
 -- none until a request comes (a small machine with few visitors). One of "static", "dynamic",
 -- "ondemand".

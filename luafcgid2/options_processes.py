@@ -15,6 +15,10 @@ PROCESSES = (
          maximum=1024,
          clamp=True, aliases=("workers",), active=True,
          doc="Threads in each worker process: this many of its requests can wait for a database or compute."),
+    dict(name="Scheduling", field="scheduling", kind="string", default="batch", choices=("batch", "normal"),
+         doc="batch: a worker lets the web server finish what it does before it takes the processor, which saves both "
+             "of them switches; where other programs compute without end its answers may take some milliseconds "
+             "longer. normal: as other programs."),
     dict(name="ProcessManager", field="process_manager", kind="string", default="static",
          choices=("static", "dynamic", "ondemand"),
          doc="How many workers there are: always Workers; as many as the load asks for, with some to spare; or none "

@@ -29,6 +29,7 @@ from .ready import Reporter
 from .replies import Answer, deny
 from .responder import Responder
 from .runtime import Engine
+from .scheduling import schedule
 from .scoreboard import GENERATION, Scoreboard
 from .script import Resolver
 from .seat import Seat
@@ -190,7 +191,8 @@ def make_poller(config: Any, listener: socket.socket, server: Server, logger: lo
 
 def make_monitor(config: Any, slot: Any, seats: List[Seat], pool: StatePool, poller: Poller, access: Optional[Any],
                  logger: logging.Logger) -> Monitor:
-    """Who watches over the threads; before they start, because it makes the settings of their heap."""
+    """Who watches over the threads; before they start, because it makes the settings that all of them inherit."""
+    schedule(config.scheduling)
     heap = Heap()
     heap.configure()
     return Monitor(slot, seats, pool, logger, config.request_timeout, config.slow_log_time,

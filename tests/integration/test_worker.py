@@ -557,3 +557,11 @@ def main(folder, master_pipe, ready_pipe, options):
 
 if __name__ == "__main__":
     os._exit(main(*sys.argv[1:]))
+
+
+@pytest.mark.parametrize(("name", "policy"), [("batch", "SCHED_BATCH"), ("normal", "SCHED_OTHER")])
+def test_every_thread_of_a_worker_is_scheduled_as_the_option_says(name, policy):
+    with Worker(worker_threads=2, scheduling=name) as worker:
+        threads = [int(number) for number in os.listdir("/proc/%d/task" % worker.pid)]
+        assert len(threads) == 3
+        assert {os.sched_getscheduler(number) for number in threads} == {getattr(os, policy)}

@@ -20,7 +20,7 @@ FLOORS = {
        "status.desk status.metrics status.page status.plain stopped top upkeep watch",
     2: "accesslog allowed backlog changes client config configtext docroot doctor.modules forms handoff interrupt "
        "jsontext kept listener log logfile logformat luaconfig options options_logs options_processes options_table "
-       "pidfile popen privileges procfs scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
+       "pidfile popen privileges procfs scheduling scoreboard script seat sessions sessions.cookie sessions.redis_scripts "
        "sessions.redis_shared sessions.redis_store sessions.redis_url sessions.session sessions.shared "
        "sessions.shared_sqlite sessions.shared_store sessions.sqlite sessions.staging sessions.statements snapshot "
        "socketfile stream syslogger",
