@@ -22,8 +22,8 @@ FLOORS = {
        "jsontext kept listener log logfile logformat luaconfig options options_logs options_processes options_table "
        "pidfile popen privileges procfs scheduling scoreboard script seat sessions sessions.cookie "
        "sessions.redis_scripts sessions.redis_shared sessions.redis_store sessions.redis_url sessions.session "
-       "sessions.shared sessions.shared_sqlite sessions.shared_store sessions.sqlite sessions.staging sessions.statements "
-       "snapshot socketfile stream syslogger",
+       "sessions.shared sessions.shared_sqlite sessions.shared_store sessions.sqlite sessions.staging "
+       "sessions.statements snapshot socketfile stream syslogger",
     1: "doctor.lighttpd doctor.nginx fcgi runtime",
     0: "__init__ allowance answer body complaints decisions delivery details devlog doctor errors luavalues masks "
        "pages params records replies rerun roff sending timeouts units",
