@@ -48,7 +48,7 @@ def deny(*_request: object) -> Answer:
 
 def overloaded(request_id: int, role: int) -> bytes:
     """The end of a request that is not taken (section 5.5)."""
-    said = pack(STDOUT, request_id, _DENIED) if role == AUTHORIZER else b""
+    said = pack(STDOUT, request_id, _DENIED) + header(STDOUT, request_id, 0) if role == AUTHORIZER else b""
     return said + end(request_id, 0, OVERLOADED)
 
 
