@@ -4,7 +4,7 @@ FINDINGS: name -> (target, input), run by test_corpus.py.  A finding of `make fu
 one that took a whole server to see is a test beside the module that it was found in, named below:
 
 - DOCUMENT_ROOT with a NUL was an unexpected error and a traceback in the log: tests/unit/test_script.py.
-- An Authorizer's request over the limit of interleaved ones was ended before its STDOUT: tests/unit/test_conformance.py.
+- An Authorizer's request over the limit of interleaved ones ended before its STDOUT: tests/unit/test_conformance.py.
 """
 from __future__ import annotations
 
