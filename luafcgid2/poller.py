@@ -167,7 +167,6 @@ class Poller(StandIn):
                 connection.watch(self._epoll)
 
     def _accept(self, seat: Seat, leading: Callable[[], bool]) -> None:
-        late = None
         for taken in range(self._burst):
             try:
                 fd, _peer = self._take()
@@ -180,17 +179,14 @@ class Poller(StandIn):
             seat.accepted += 1
             sock = SocketType(self._family, self._type, 0, fd)
             if not self._welcome(sock, seat):
-                late = late or []
-                late.append(sock)
+                # The web server has connected, but was stopped before it could send, perhaps by us: it goes first.
+                # Not after the others: one of their scripts may wait for what this one is to do.
+                os.sched_yield()
+                self._welcome(sock, seat, True)
             if not leading() or not self.accepting:
                 break
         else:
             self._burst = min(2 * self._burst, ACCEPT_BURST)
-        if late:
-            # The web server has connected, but was stopped before it could send, perhaps by us: it goes first.
-            os.sched_yield()
-            for sock in late:
-                self._welcome(sock, seat, True)
 
     def _socket(self, fd: int) -> SocketType:
         return SocketType(self._family, self._type, 0, fd)

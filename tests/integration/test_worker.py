@@ -565,3 +565,21 @@ def test_every_thread_of_a_worker_is_scheduled_as_the_option_says(name, policy):
         threads = [int(number) for number in os.listdir("/proc/%d/task" % worker.pid)]
         assert len(threads) == 3
         assert {os.sched_getscheduler(number) for number in threads} == {getattr(os, policy)}
+
+
+def test_a_connection_whose_request_comes_late_does_not_wait_for_the_script_of_the_next_one():
+    with Worker(worker_threads=2) as worker, contextlib.ExitStack() as stack:
+        assert worker.ask().body == b"hello"
+        pipe = os.path.join(worker.folder, "pipe")
+        os.mkfifo(pipe)
+        worker.signal(signal.SIGSTOP)
+        # Both are in the listener's queue, in this order, before the worker looks.
+        late, slow = stack.enter_context(worker.client()), stack.enter_context(worker.client())
+        slow.send_raw(records.begin(1) + records.pack(records.PARAMS, 1, encode(worker.params("wait.lua", pipe)))
+                      + records.tail(1))
+        worker.signal(signal.SIGCONT)
+        wait_until(lambda: os.path.exists(pipe + ".started"), "the script of the second one waits")
+        late.send_raw(worker.records())
+        assert late.read_response().body == b"hello"
+        with open(pipe, "w"):
+            assert slow.read_response().body == b"waited"
