@@ -113,7 +113,7 @@ coverage:
 	@$(MAKE) --no-print-directory $(VENV)/test $(VENV)/coverage
 	@rm -rf build/coverage
 	@install -d -m 1777 build/coverage
-	$(VENV)/bin/python -m coverage run -m pytest --timeout=300 $(ARGS) $(TESTS)
+	$(VENV)/bin/python -m coverage run -m pytest -n $(JOBS) --dist loadfile --timeout=300 $(ARGS) $(TESTS)
 	@$(VENV)/bin/python -m coverage combine --quiet
 	@exec $(VENV)/bin/python -m coverage report
 

@@ -19,13 +19,6 @@ _SCRIPT = """\
 -- @NAME@: the page at /.  A request calls main(); save this file, and the next one runs the new code.
 -- Everything that a script needs: luafcgid2's README, "The script's side".
 
-local ENTITIES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["'"] = "&#39;" }
-
--- What a visitor sent must pass here before it stands in a page.
-local function escape(text)
-  return (tostring(text):gsub("[&<>\\"']", ENTITIES))
-end
-
 local PAGE = [[
 <!DOCTYPE html>
 <html lang="en">
@@ -46,7 +39,9 @@ function main(env)
   local name = lf.parse(env.QUERY_STRING).name
   name = type(name) == "string" and name ~= "" and name or "world"
   RespContentType("text/html; charset=utf-8")
-  Send(PAGE:format(escape(name), escape(name)))
+  -- What a visitor sent must pass lf.escape before it stands in a page.
+  name = lf.escape(name)
+  Send(PAGE:format(name, name))
 end
 """
 _NGINX = """\

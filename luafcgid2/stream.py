@@ -7,7 +7,6 @@ most, so memory stays flat.  The head's bytes come from the prelude; nothing her
 """
 from __future__ import annotations
 
-import mimetypes
 import os
 import select
 import socket
@@ -122,6 +121,8 @@ class Streams:
         except (OSError, ValueError) as error:
             return None, b"%s: %s" % (path, str(getattr(error, "strerror", None) or error).encode())
         self._files[threading.get_ident()] = file
+        # Few scripts send files: whoever does loads the table of types.
+        import mimetypes
         kind, encoding = mimetypes.guess_type(os.fsdecode(path))
         return status.st_size, (kind if kind and not encoding else "application/octet-stream").encode()
 

@@ -4,8 +4,6 @@
 
 local page = {}
 
-local ENTITIES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["'"] = "&#39;" }
-
 local LAYOUT = [[
 <!DOCTYPE html>
 <html lang="en">
@@ -28,7 +26,7 @@ local LAYOUT = [[
 
 -- Whatever a client sent must pass here before it stands in a page.
 function page.escape(text)
-  return (tostring(text):gsub("[&<>\"']", ENTITIES))
+  return lf.escape(tostring(text))
 end
 
 -- A table of two columns from a list of {name, value}.

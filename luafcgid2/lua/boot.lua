@@ -52,8 +52,8 @@ function boot.start()
   local run, coroutines = import("run"), import("coroutines")
   -- What comes later needs these; the others shall not keep alive what they needed at the start only.
   codes, loaded = nil, { api = loaded.api, buffer = loaded.buffer, guard = loaded.guard, headers = loaded.headers,
-    lf = loaded.lf, response = loaded.response, session = loaded.session, statuses = loaded.statuses,
-    values = loaded.values }
+    lf = loaded.lf, repeated = loaded.repeated, response = loaded.response, session = loaded.session,
+    statuses = loaded.statuses, values = loaded.values }
   return run.load, run.handle, run.collect, coroutines.addresses()
 end
 

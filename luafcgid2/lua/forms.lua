@@ -5,6 +5,7 @@
 
 local import, host = ...
 local request, values, inputs, api = import("request"), import("values"), import("inputs"), import("api")
+local add = import("repeated")
 local error, ipairs, setmetatable, tostring, type = error, ipairs, setmetatable, tostring, type
 local call, sub = host.form, string.sub
 local PIECE = 65536
@@ -52,17 +53,6 @@ local function read(content_type)
   return values.decode(check(call("end")))
 end
 
-local function add_field(fields, name, value)
-  local known = fields[name]
-  if known == nil then
-    fields[name] = value
-  elseif type(known) == "table" then
-    known[#known + 1] = value
-  else
-    fields[name] = { known, value }
-  end
-end
-
 local function add_file(files, part)
   local file = setmetatable({ name = part[1], filename = part[2], type = part[3], size = part[4], path = part[5] },
     file_kind)
@@ -76,7 +66,7 @@ local function sorted(parts)
   local form = { fields = {}, files = {} }
   for _, part in ipairs(parts) do
     if not part[6] then
-      add_field(form.fields, part[1], part[2])
+      add(form.fields, part[1], part[2])
     elseif part[2] ~= "" or part[4] > 0 then
       add_file(form.files, part)
     end

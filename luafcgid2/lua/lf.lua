@@ -2,6 +2,8 @@
 -- In: strings, numbers and tables of scripts.  Out: strings and tables; bytes are never checked against a
 -- character set.  Errors name the function and the value.  It keeps no state and calls nobody.
 
+local import = ...
+local add = import("repeated")
 local byte, char, format = string.byte, string.char, string.format
 local find, gmatch, gsub, sub = string.find, string.gmatch, string.gsub, string.sub
 local concat, huge = table.concat, math.huge
@@ -49,14 +51,7 @@ function lf.parse(query)
   if query == nil then return found end
   for pair in gmatch(query, "[^&]+") do
     local name, value = lf.parse_pair(pair)
-    local known = found[name]
-    if known == nil then
-      found[name] = value
-    elseif type(known) == "table" then
-      known[#known + 1] = value
-    else
-      found[name] = { known, value }
-    end
+    add(found, name, value)
   end
   return found
 end

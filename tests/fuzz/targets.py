@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import struct
 import zlib
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 import reference
 from wire import same_story
@@ -90,21 +90,21 @@ def run_params(data: bytes) -> None:
 
 
 @functools.lru_cache(maxsize=None)
-def _loader(version: str) -> Tuple[Any, Dict[bytes, bytes]]:
-    """(makes a function of a module's code and those of what it imports, name -> code) in one Lua state."""
+def _loader(version: str) -> Callable[..., Any]:
+    """Makes a function of a module, by their names, in one Lua state."""
     engine = Engine(version, c_modules=False)
-    make = engine.new_runtime().execute(b"""
+    runtime = engine.new_runtime()
+    return runtime.execute(b"""
         local load = loadstring or load
-        return function(code, name, other)
-          return load(code)(function() return load(other)() end)[name]
-        end""")
-    return make, dict(engine.prelude())
+        return function(codes)
+          local function import(name) return load(codes[name])(import) end
+          return function(module, name) return import(module)[name] end
+        end""")(runtime.table_from(dict(engine.prelude())))
 
 
 def prelude(version: str, module: bytes, name: bytes) -> Callable[..., Any]:
     """A function of a module of the prelude, in a state of its own kind: nothing has been called before."""
-    make, codes = _loader(version)
-    return make(codes[module], name, codes[b"runs"])
+    return _loader(version)(module, name)
 
 
 def _lua(data: bytes, module: bytes, name: bytes) -> Callable[..., Any]:
