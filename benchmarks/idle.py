@@ -2,8 +2,9 @@
 
 In: options, see --help.  Out: a table on standard output: the latency of requests over FastCGI, one at a time, without
 and with the crowd, in alternating rounds.  Half of the crowd sends nothing, half a byte of a request every few
-seconds; a process of its own plays it.  Everything runs on a unix socket in a temporary folder and is stopped at the
-end.  Exit code 0, 1 if --check fails, 2 if something is not installed.
+seconds; a process of its own plays it.  In the rounds without, the same crowd is at a socket that nobody serves: what
+the process itself takes from the machine is in both.  Everything runs on unix sockets in a temporary folder and is
+stopped at the end.  Exit code 0, 1 if --check fails, 2 if something is not installed.
 """
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ from luafcgid2.params import encode  # noqa: E402
 TRICKLE_SECONDS = 2.0
 HEADLINE = "%-28s %10s %10s %10s %12s"
 LINE = "%-28s %10.0f %10.0f %10.0f %12.0f"
-WITHOUT, WITH = "nobody else", "%d idle and trickling"
+WITHOUT, WITH = "the crowd is elsewhere", "%d idle and trickling"
 
 
 def play_crowd(path: str, size: int) -> None:
@@ -63,6 +64,18 @@ def crowd(path: str, size: int) -> Iterator[None]:
             process.stdin.close()
 
 
+@contextlib.contextmanager
+def unserved(path: str, size: int) -> Iterator[None]:
+    """A unix socket where `size` connections are never accepted; its file goes with the block."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(size)
+        try:
+            yield
+        finally:
+            os.unlink(path)
+
+
 def latencies(path: str, seconds: float, keep: bool) -> List[float]:
     """Microseconds that requests took, one after the other, on one kept connection or on one each."""
     script = os.path.join(servers.SCRIPTS, "hello.lua")
@@ -88,7 +101,9 @@ def latencies(path: str, seconds: float, keep: bool) -> List[float]:
 def measure(options: argparse.Namespace) -> Dict[str, List[float]]:
     """Latencies by title, of all rounds."""
     found: Dict[str, List[float]] = {}
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, servers.start_ours(folder) as running:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
+        running = stack.enter_context(servers.start_ours(folder))
         deadline = time.monotonic() + servers.READY_SECONDS
         while True:
             with contextlib.suppress(OSError):
@@ -97,10 +112,10 @@ def measure(options: argparse.Namespace) -> Dict[str, List[float]]:
             if time.monotonic() > deadline:
                 raise servers.Missing("luafcgid2 does not start: see %s" % folder)
             time.sleep(0.05)
-        for _ in range(options.rounds):
-            for title in (WITHOUT, WITH % options.connections):
-                full = crowd(running.path, options.connections) if title != WITHOUT else contextlib.nullcontext()
-                with full:
+        for number in range(options.rounds):
+            nowhere = os.path.join(folder, "nowhere-%d" % number)
+            for title, where in ((WITHOUT, nowhere), (WITH % options.connections, running.path)):
+                with unserved(nowhere, options.connections), crowd(where, options.connections):
                     for keep, word in ((False, ""), (True, ", kept")):
                         found.setdefault(title + word, []).extend(latencies(running.path, options.seconds, keep))
     return found
