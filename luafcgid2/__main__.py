@@ -1,6 +1,6 @@
 """`python -m luafcgid2` is the command `luafcgid2`."""
 
-from .cli import main
+from .start import main
 
 if __name__ == "__main__":
-    main(prog_name="luafcgid2")
+    main()

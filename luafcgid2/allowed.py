@@ -6,7 +6,6 @@ by it.  It looks up no names.
 """
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 from typing import Any, Dict, Mapping, Sequence, Tuple
@@ -36,6 +35,10 @@ def clients(configured: Sequence[str], environ: Mapping[str, str]) -> Sequence[s
 
 def networks(allowed: Sequence[str]) -> Tuple[Any, ...]:
     """Addresses ("192.0.2.1", "::1") and networks ("192.0.2.0/24") as objects.  Raises ValueError."""
+    if not allowed:
+        return ()
+    # It takes memory, and few set it.
+    import ipaddress
     return tuple(ipaddress.ip_network(item.strip(), strict=False) for item in allowed)
 
 
@@ -63,6 +66,7 @@ class Allowed:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
             # A link-local IPv6 address names its interface; a listener for both kinds shows IPv4 as ::ffff:1.2.3.4.
+            import ipaddress
             address: Any = ipaddress.ip_address(host.partition("%")[0])
             address = getattr(address, "ipv4_mapped", None) or address
             self._known[host] = any(address in network for network in self._networks)

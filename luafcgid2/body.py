@@ -6,7 +6,6 @@ the body cannot be used.  fcgi.py feeds it.  It knows no records and answers not
 from __future__ import annotations
 
 import logging
-import tempfile
 from typing import Any, List, Optional, Tuple
 
 from .errors import ProtocolError
@@ -64,6 +63,7 @@ class Body:
     def _write(self, content: bytes) -> None:
         try:
             if self._file is None:
+                import tempfile
                 self._file = tempfile.TemporaryFile(dir=self._limits.temp_dir)
             self._file.write(content)
         except OSError as error:

@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 import time
-from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from .scoreboard import READY, Scoreboard
@@ -20,7 +19,6 @@ from .signals import SignalQueue
 GRACE_SECONDS = 1.0             # the workers count StopTimeout themselves; this is the time for their goodbye
 
 
-@dataclass(eq=False)
 class Child:
     """A worker process.
 
@@ -32,21 +30,14 @@ class Child:
     it runs.
     """
 
-    pid: int
-    number: int
-    slot: Any
-    config: Any
-    started: float
-    idle_since: float
-    ready: bool = False
-    leaving: bool = False
-    worn: str = ""
-    most: int = 0
-    seen: int = 0
-    late: bool = False
-    killed: bool = False
-    kill_at: Optional[float] = None
-    stopped: Optional[float] = None
+    def __init__(self, pid: int, number: int, slot: Any, config: Any, started: float) -> None:
+        self.pid, self.number, self.slot, self.config = pid, number, slot, config
+        self.started = self.idle_since = started
+        self.ready = self.leaving = self.late = self.killed = False
+        self.worn = ""
+        self.most = self.seen = 0
+        self.kill_at: Optional[float] = None
+        self.stopped: Optional[float] = None
 
     @property
     def name(self) -> str:
@@ -103,7 +94,7 @@ class Children:
             self.scoreboard.give_back(number)
             raise
         now = time.monotonic()
-        child = Child(pid, number, self.scoreboard.slot(number), config, now, now)
+        child = Child(pid, number, self.scoreboard.slot(number), config, now)
         self._by_pid[pid] = child
         return child
 

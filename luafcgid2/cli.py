@@ -8,19 +8,16 @@ is heavy is imported where it is used: a start is short.
 
 from __future__ import annotations
 
-import functools
-import os
 import sys
-from typing import Any, List
+from typing import List
 
 import click
 from click.shell_completion import CompletionItem
 
 from . import __version__
 from .errors import Error
-from .ready import Announcer
+from .start import DEFAULT_COMMAND, DEFAULT_CONFIG, foreground, keep_standard_descriptors
 
-DEFAULT_COMMAND = "run"
 OWN_OPTIONS = ("--help", "--version")
 
 
@@ -47,24 +44,21 @@ def main() -> None:
     With a configuration file, or none for config.lua in the current directory, it serves in the foreground
     until SIGTERM (when the requests under way are done) or SIGINT (at once). See also luafcgid2ctl.
     """
-    _keep_standard_descriptors()
+    keep_standard_descriptors()
 
 
 @main.command(DEFAULT_COMMAND)
 @click.option("-t", "--test", is_flag=True, help="Test the configuration, print the settings, start nothing.")
 @click.option("--user", default="", help="User to become when root starts a server whose CONFIG sets none.")
-@click.argument("config", type=click.Path(), default="config.lua")
+@click.argument("config", type=click.Path(), default=DEFAULT_CONFIG)
 def run(test: bool, user: str, config: str) -> None:
     """Serve with CONFIG in the foreground (the word run may be left out)."""
-    announcer = Announcer.from_environment()
+    if not test:
+        sys.exit(foreground(config, user))
+    from .check import check
     try:
-        if test:
-            from .check import check
-            click.echo(check(config))
-        else:
-            sys.exit(_serve(config, user, announcer))
+        click.echo(check(config))
     except Error as error:
-        announcer.failed(str(error))
         click.echo(f"luafcgid2: {error}", err=True)
         sys.exit(error.exit_code)
 
@@ -93,46 +87,3 @@ def serve(directory: str, http: str, live: bool) -> None:
     except Error as error:
         click.echo(f"luafcgid2: {error}", err=True)
         sys.exit(error.exit_code)
-
-
-def _serve(path: str, user: str, announcer: Announcer) -> int:
-    from . import log, privileges
-    from .master import Master, Origin
-    from .upgrade import Inheritance
-    inheritance = Inheritance.from_environment()
-    if inheritance.master:
-        # Not a terminal waits for us but the master that we replace.
-        announcer.detached = inheritance.detached
-    as_root = os.geteuid() == 0
-    config = _load(path, user, as_root)
-    origin = Origin(functools.partial(_load, config.path, user, as_root),
-                    ("run", *(["--user", user] if user else []), config.path), inheritance)
-    identity = privileges.resolve(config.user, config.group)
-    if announcer.detached:
-        # A daemon keeps no file system busy; the configuration's paths are absolute by now.
-        os.chdir("/")
-    logger = log.setup(config, identity=identity)
-    for text in config.warnings:
-        logger.warning("%s", text)
-    try:
-        return Master(config, logger, announcer, origin).run()
-    except Error as error:
-        logger.error("%s", error)
-        raise
-
-
-def _load(path: str, user: str, as_root: bool) -> Any:
-    from . import config as configuration
-    config = configuration.load(path)
-    if user and not config.user and as_root:
-        config = configuration.load(path, {"user": user})
-    return config
-
-
-def _keep_standard_descriptors() -> None:
-    """Whoever started us may have closed 0, 1 or 2; a log or a socket must not get their numbers."""
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)

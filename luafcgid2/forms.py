@@ -11,9 +11,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
-import shutil
-import tempfile
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Union
 
@@ -49,8 +46,15 @@ class FormService:
     """What the Forms of a worker share.  `temp_dir` is TempDir, "" the system's."""
 
     def __init__(self, limits: FormLimits, temp_dir: str) -> None:
-        self.limits, self.temp_dir = limits, temp_dir or tempfile.gettempdir()
+        self.limits, self._temp_dir = limits, temp_dir
         self._swept = False
+
+    @property
+    def temp_dir(self) -> str:
+        """Where files of forms are kept until they are saved."""
+        # Here, because most sites take no files.
+        import tempfile
+        return self._temp_dir or tempfile.gettempdir()
 
     def sweep(self) -> None:
         """Once in a worker: remove the files of ours that a worker which was killed could not remove."""
@@ -166,6 +170,7 @@ class Form:
 
     def _open(self) -> None:
         try:
+            import tempfile
             descriptor, path = tempfile.mkstemp(prefix="%s%d-" % (PREFIX, os.getpid()), dir=self._service.temp_dir)
         except OSError as error:
             raise _no_room(error) from error
@@ -262,7 +267,7 @@ def _no_room(error: OSError) -> Refused:
 
 def _move(source: str, target: str) -> None:
     """Nobody sees half a file.  Its rights are those of a new file, not those of a temporary one."""
-    fresh = os.path.join(os.path.dirname(target), ".%s.new" % secrets.token_hex(8))
+    fresh = os.path.join(os.path.dirname(target), ".%s.new" % os.urandom(8).hex())
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:
         try:
             os.chmod(source, os.fstat(file.fileno()).st_mode & 0o777)
@@ -272,6 +277,7 @@ def _move(source: str, target: str) -> None:
                 if error.errno != errno.EXDEV:
                     raise
                 with open(source, "rb") as content:
+                    import shutil
                     shutil.copyfileobj(content, file, 1 << 20)
                 file.flush()
                 os.replace(fresh, target)

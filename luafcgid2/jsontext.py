@@ -5,7 +5,6 @@ In: the text as bytes.  Out: bytes that lua/values.lua reads, or an HTTP status 
 """
 from __future__ import annotations
 
-import json
 from typing import Any, Tuple, Union
 
 from .luavalues import encode
@@ -17,6 +16,8 @@ _LONGEST_INTEGER = 20
 def decode(text: bytes, null: bytes = b"") -> Union[bytes, Tuple[int, bytes]]:
     """The value in `text`; or 400 and what is wrong with it.  `null` is what null becomes, as values.lua writes it;
     without it, nothing at all.  At the top there is nothing to leave out: there it is b""."""
+    # Most sites never get any.
+    import json
     try:
         value = json.loads(text.decode("utf-8-sig"), parse_int=_integer, parse_constant=_constant)
         return encode(value, null)

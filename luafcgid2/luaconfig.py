@@ -10,11 +10,10 @@ whose C modules are loadable; what the file does to its process ends with the ch
 from __future__ import annotations
 
 import contextlib
+import marshal
 import os
-import pickle
 import select
 import signal
-import subprocess
 import sys
 import time
 from typing import IO, Any, Dict, List, Tuple, cast
@@ -107,6 +106,7 @@ def _fork(source: bytes, path: str, writer: int) -> int:
 
 
 def _spawn(source: bytes, path: str, writer: int) -> int:
+    import subprocess
     command = [*rerun.statement(_SPAWNED), path, str(writer)]
     # B603: our own code in our own Python; the file is data to it.
     child = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(writer,))  # nosec B603
@@ -125,15 +125,19 @@ def _spawned_child() -> None:
 
 
 def _child(source: bytes, path: str, writer: int) -> None:
-    """Write the pickled outcome and leave, without this process's own exit handlers."""
+    """Write the outcome and leave, without this process's own exit handlers."""
     try:
-        outcome: Tuple[str, Any] = ("ok", evaluate(source, path))
+        found = evaluate(source, path)
+        # marshal is there already, where pickle takes memory that the master would keep; but it knows no Opaque.
+        found["opaque"] = {name: value.type for name, value in found["globals"].items() if isinstance(value, Opaque)}
+        found["globals"].update(dict.fromkeys(found["opaque"]))
+        outcome: Tuple[str, Any] = ("ok", found)
     except ConfigError as error:
         outcome = ("error", str(error))
     except Exception as error:
         outcome = ("error", "%s: %s: %s" % (path, type(error).__name__, error))
     with os.fdopen(writer, "wb") as pipe:
-        pickle.dump(outcome, pipe)
+        marshal.dump(outcome, pipe)
     os._exit(0)
 
 
@@ -162,8 +166,9 @@ def _collect(reader: int, pid: int, path: str, timeout: float) -> bytes:
 def _result(data: bytes, path: str) -> Dict[str, Any]:
     if not data:
         raise ConfigError("%s: the file ended the process that reads it" % path)
-    kind, value = pickle.loads(data)  # nosec B301  # from our own child, by a pipe that nobody else has
+    kind, value = marshal.loads(data)  # nosec B302  # from our own child, by a pipe that nobody else has
     if kind == "error":
         raise ConfigError(value)
     found: Dict[str, Any] = value
+    found["globals"].update({name: Opaque(type_) for name, type_ in found.pop("opaque").items()})
     return found

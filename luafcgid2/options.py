@@ -7,26 +7,33 @@ options_table.py; nobody else imports that.
 """
 from __future__ import annotations
 
-import difflib
-import ipaddress
 import math
 import os
 import re
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from . import options_table
 
 
-@dataclass(frozen=True)
 class Opaque:
     """A Lua value that no option takes: its Lua type name stands for it."""
 
-    type: str
+    __slots__ = ("type",)
+
+    def __init__(self, type: str) -> None:
+        self.type = type
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Opaque) and other.type == self.type
+
+    def __hash__(self) -> int:
+        return hash(self.type)
+
+    def __repr__(self) -> str:
+        return "Opaque(%r)" % self.type
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One key of the configuration file.
 
     `name` is the Lua name, `field` the attribute of Config ("" for a key that sets none), `kind` a key of
@@ -117,6 +124,8 @@ def find_field(name: str) -> Optional[Option]:
 
 def nearest(name: str) -> Optional[str]:
     """The known Lua name that looks most like `name`, or None."""
+    # Only a mistake needs it, and it takes memory.
+    import difflib
     folded = {option.name.lower(): option.name for option in OPTIONS}
     close = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.7)
     return folded[close[0]] if close else None
@@ -234,6 +243,8 @@ def _clients(option: Option, value: Any, remarks: List[str]) -> Tuple[str, ...]:
     if isinstance(value, str):
         value = tuple(filter(str.strip, value.split(",")))
     items = tuple(item.strip() for item in _strings(option, value, remarks))
+    if items:
+        import ipaddress
     for item in items:
         try:
             ipaddress.ip_network(item, strict=False)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import threading
 from collections import OrderedDict
 from typing import IO, Dict, List, Optional, Tuple, cast
@@ -95,6 +94,8 @@ class _Command:
     """One child process and our end of its pipe."""
 
     def __init__(self, command: bytes, mode: bytes) -> None:
+        # Here, because few scripts start commands.
+        import subprocess
         reading = mode == b"r"
         # B603: io.popen is for commands of the shell; scripts are trusted, see docs/security.rst.
         self.process = subprocess.Popen(  # nosec B603

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 from . import config as configuration
@@ -59,6 +58,7 @@ class ConfigReader:
         self.close()
         if not self._data:
             return Reading(None, "the process that reads the configuration has died")
+        import pickle
         return Reading(*pickle.loads(self._data))  # nosec B301  # from our own child, by a pipe that nobody else has
 
     def close(self) -> None:
@@ -80,6 +80,7 @@ def _read(load: Callable[[], Any], enter: Callable[[], None], writer: int) -> No
             outcome = (config, "")
         except Error as error:
             outcome = (None, str(error))
+        import pickle
         with os.fdopen(writer, "wb") as pipe:
             pickle.dump(outcome, pipe)
         code = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 import threading
 from typing import Any, Tuple
 
@@ -141,8 +142,7 @@ class Engine:
 
 def _triplets() -> Tuple[str, ...]:
     """Debian's multiarch directory of this Python, else those that exist."""
-    import sysconfig
-    triplet = sysconfig.get_config_var("MULTIARCH")
+    triplet = getattr(sys.implementation, "_multiarch", "")
     return (triplet,) if triplet else ()
 
 

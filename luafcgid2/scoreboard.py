@@ -10,11 +10,12 @@ module does not fork and does not judge the numbers.
 """
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import zlib
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Tuple
+
+from .digests import blake2b
 
 WORD = 8                        # bytes of one cell
 MAGIC = 0x3262643264696766      # a reader from outside knows by it what it has opened
@@ -233,7 +234,7 @@ def script_key(path: bytes) -> bytes:
     size = (TEXTS["path"] - 1) * WORD
     if len(path) <= size:
         return path
-    digest = b"~" + hashlib.blake2b(path, digest_size=8).hexdigest().encode()
+    digest = b"~" + blake2b(path, digest_size=8).hexdigest().encode()
     return path[:size - len(digest)] + digest
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import stat
 import threading
 from typing import BinaryIO, Dict, Iterable, Iterator, NamedTuple, Optional, Tuple
 
+from .digests import sha256
 from .errors import ScriptError, ScriptForbidden, ScriptMemory, ScriptNotFound
 from .runtime import Engine, text
 from .units import size
@@ -220,7 +220,7 @@ class Version:
     def _digest(self, pieces: Iterable[bytes]) -> bytes:
         if not self._checksum:
             return b""
-        total = hashlib.sha256()
+        total = sha256()
         for piece in pieces:
             total.update(piece)
         return total.digest()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 from typing import Any, List, Optional, Sequence, Union, cast
 
 Buffer = Union[bytes, memoryview]
@@ -64,6 +63,7 @@ class Outbox:
 
     def spool(self, folder: Optional[str]) -> None:
         """Move it to an unlinked file in `folder`, None being the system's.  OSError when the disk is full."""
+        import tempfile
         file = tempfile.TemporaryFile(dir=folder, buffering=0)
         try:
             for buffer in self._buffers:

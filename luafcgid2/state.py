@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import threading
 from typing import Any, Callable, Dict, Optional, Tuple, Union
 
@@ -85,6 +84,7 @@ def _random_seed() -> int:
 
 def _tmpname() -> bytes:
     """os.tmpname(): C's tmpnam only invents a name, this makes the file, as Lua does on POSIX."""
+    import tempfile
     descriptor, name = tempfile.mkstemp(prefix="lua_")
     os.close(descriptor)
     return os.fsencode(name)

@@ -8,10 +8,9 @@ server start.  cli.py takes the Inheritance out of the environment; only the mas
 """
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import signal
-import subprocess
 import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -44,10 +43,12 @@ class Inheritance(NamedTuple):
     @classmethod
     def from_environment(cls) -> "Inheritance":
         """Take it out of the environment, so that no script's child sees it; nothing when it is not for us."""
-        try:
-            found = json.loads(os.environ.pop(VARIABLE, "{}"))
-        except ValueError:
-            found = {}
+        found: Dict[str, Any] = {}
+        text = os.environ.pop(VARIABLE, "")
+        if text:
+            import json
+            with contextlib.suppress(ValueError):
+                found = json.loads(text)
         # Not ours if its master lives and is not our parent; one that was killed meanwhile has left it to us.
         if found.get("master") != os.getppid() and (not found or os.path.exists("/proc/%d" % found["master"])):
             return cls()
@@ -59,6 +60,7 @@ class Inheritance(NamedTuple):
 
     def to_environment(self) -> Dict[str, str]:
         """The variables of the new master's environment."""
+        import json
         return {VARIABLE: json.dumps(self._asdict())}
 
     @property
@@ -75,6 +77,8 @@ class Upgrade:
     """
 
     def __init__(self, arguments: Sequence[str], inheritance: Inheritance, more: Mapping[str, str]) -> None:
+        # Here, because a server may never need it.
+        import subprocess
         self.is_ready = False
         self._said: Dict[int, bytes] = {}
         ready_fd, ready_write = os.pipe()

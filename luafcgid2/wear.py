@@ -8,7 +8,6 @@ neither serves nor grows.  Nothing here starts or stops a process.
 from __future__ import annotations
 
 import contextlib
-import random
 from typing import Any, Callable, Optional
 
 from .children import Child
@@ -18,10 +17,13 @@ from .procfs import rss_kb
 LEAST_LIFE_SECONDS = 10.0
 
 
-def limit_of(config: Any, draw: Callable[[int, int], int] = random.randint) -> int:
+def limit_of(config: Any, draw: Optional[Callable[[int, int], int]] = None) -> int:
     """How many requests a new worker may serve, 0 for any number; draw(low, high) includes both."""
     if not config.max_requests:
         return 0
+    if not draw:
+        import random
+        draw = random.randint
     return config.max_requests + draw(0, config.max_requests_jitter)
 
 

@@ -5,11 +5,12 @@ lines.  session.py and staging.py call it.  It holds no session and reads no req
 """
 from __future__ import annotations
 
-import hashlib
+import os
 import re
-import secrets
 import time
 from typing import Any
+
+from ..digests import blake2b
 
 ALPHABET = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 KEY = re.compile(rb"[A-Za-z0-9_]{1,128}")
@@ -23,13 +24,13 @@ def new_key(length: int) -> bytes:
     found = b""
     while len(found) < length:
         # One value of 64 is thrown away; `% 63` would favour the first characters.
-        found += bytes([ALPHABET[byte & 63] for byte in secrets.token_bytes(length) if byte & 63 < 63])
+        found += bytes([ALPHABET[byte & 63] for byte in os.urandom(length) if byte & 63 < 63])
     return found[:length]
 
 
 def digest(key: bytes) -> bytes:
     """What a store knows a session by: who reads the store has no usable cookie."""
-    return hashlib.blake2b(key, digest_size=16).digest()
+    return blake2b(key, digest_size=16).digest()
 
 
 def http_date(seconds: int) -> str:

@@ -10,9 +10,9 @@ changed, the string PREFIX m:ID names the hash for those who have the old handle
 """
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Dict, List, Optional, Tuple
 
+from ..digests import sha1
 from . import Change, Loaded, Realms
 from .shared_store import Value
 
@@ -25,7 +25,7 @@ class Script:
 
     def __init__(self, text: bytes) -> None:
         self.text = text
-        self.sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
+        self.sha = sha1(text, usedforsecurity=False).hexdigest().encode()
 
 
 # Nothing is written before all that can be refused was looked at: Redis does not roll back.  What a lost

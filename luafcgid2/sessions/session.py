@@ -7,11 +7,11 @@ Values are opaque here (values.lua encodes them); nothing is written before `com
 """
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from ..digests import blake2b
 from ..errors import SessionError
 from . import GONE, STORED, Change, Store
 from .cookie import KEY, Cookie, digest, new_key
@@ -92,7 +92,7 @@ class SessionService:
 
     def identity(self, key: bytes, fields: Identity) -> bytes:
         """A digest of each field.  Keyed, so that the store tells nobody who the visitor was."""
-        return b"".join([hashlib.blake2b(field or b"", digest_size=TRACE, key=key[:64]).digest()
+        return b"".join([blake2b(field or b"", digest_size=TRACE, key=key[:64]).digest()
                          for field in fields])
 
     def score(self, known: bytes, given: bytes) -> int:
