@@ -8,9 +8,10 @@ one is missing, so this looks first.  Who imports OpenSSL later, for TLS, gets i
 """
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
-from types import ModuleType
+from typing import Iterator, Tuple
 
 _OPENSSL = "_hashlib"
 # What hashlib looks for; the last are one module since Python 3.12.
@@ -18,22 +19,25 @@ _OWN = ("_md5", "_sha1", "_sha3", "_blake2")
 _SHA2 = (("_sha2",), ("_sha256", "_sha512"))
 
 
-def _have(names: tuple[str, ...]) -> bool:
+def _have(names: Tuple[str, ...]) -> bool:
     return all(importlib.util.find_spec(name) for name in names)
 
 
-def _load() -> ModuleType:
+@contextlib.contextmanager
+def _without_openssl() -> Iterator[None]:
+    """As far as it is not loaded yet, and not needed."""
     alone = _OPENSSL not in sys.modules and _have(_OWN) and any(map(_have, _SHA2))
     if alone:
         # None makes an import fail.
         sys.modules[_OPENSSL] = None  # type: ignore[assignment]
     try:
-        import hashlib
+        yield
     finally:
         if alone:
             del sys.modules[_OPENSSL]
-    return hashlib
 
 
-_hashlib = _load()
-blake2b, sha1, sha256 = _hashlib.blake2b, _hashlib.sha1, _hashlib.sha256
+with _without_openssl():
+    from hashlib import blake2b, sha1, sha256
+
+__all__ = ["blake2b", "sha1", "sha256"]

@@ -48,8 +48,10 @@ def plainly(words: List[str]) -> Optional[Tuple[str, str]]:
 
 
 def foreground(config: str, user: str = "") -> int:
-    """Serve with the file `config` until a signal comes; the exit code, with the reason on standard error.  `user`: whom
-    to become when root starts a server whose configuration names nobody."""
+    """Serve with the file `config` until a signal comes; the exit code, with the reason on standard error.
+
+    `user`: whom to become when root starts a server whose configuration names nobody.
+    """
     announcer = Announcer.from_environment()
     try:
         return _serve(config, user, announcer)

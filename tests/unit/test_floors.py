@@ -11,7 +11,7 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PACKAGE = os.path.join(ROOT, "luafcgid2")
 FLOORS = {
-    6: "__main__ cli control ctl failed front lint livereload manual repl serve starter",
+    6: "__main__ cli control ctl failed front lint livereload manual repl serve start starter",
     5: "census changeover children door guards master monitor notify orders poller ready reload roster scaling "
        "signals standin supervision upgrade watched wear wiring worker workshop",
     4: "authorizer doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why "
@@ -25,14 +25,15 @@ FLOORS = {
        "sessions.shared sessions.shared_sqlite sessions.shared_store sessions.sqlite sessions.staging "
        "sessions.statements snapshot socketfile stream syslogger",
     1: "doctor.lighttpd doctor.nginx fcgi runtime",
-    0: "__init__ allowance answer body complaints decisions delivery details devlog doctor errors luavalues masks "
-       "pages params records replies rerun roff sending timeouts units",
+    0: "__init__ allowance answer body complaints decisions delivery details devlog digests doctor errors luavalues "
+       "masks pages params records replies rerun roff sending timeouts units",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
 SIDEWAYS = {
-    "__main__": "cli",
-    "cli": "serve",
+    "__main__": "start",
+    "cli": "serve start",
+    "start": "cli",
     "ctl": "control failed lint repl starter",
     "failed": "control",
     "workshop": "wiring",

@@ -1,5 +1,6 @@
 """What popen.py promises to Lua, asked directly from several threads."""
 import os
+import subprocess
 import threading
 
 import pytest
@@ -43,7 +44,7 @@ def test_another_mode_is_refused_by_name():
 def test_a_process_that_cannot_start_is_a_message_and_an_errno(monkeypatch):
     def refuse(*_arguments, **_options):
         raise OSError(11, "ignored")
-    monkeypatch.setattr(popen.subprocess, "Popen", refuse)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
     assert Popens().open(b"true", b"r") == (None, os.strerror(11).encode(), 11)
 
 
