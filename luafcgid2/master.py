@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 import setproctitle
 
-from . import __version__, log, privileges
+from . import __version__, later, log, privileges
 from . import config as configuration
 from .census import Census
 from .changeover import Changeover
@@ -139,7 +139,7 @@ class Master:
         self.use(self.config)
         self.engine = Engine(self.config.lua_version)
         self.engine.prelude()
-        self.engine.default_cpath()
+        later.load_what_cannot_be_read_by(identity)
         privileges.become(identity)
         privileges.warn(identity, self.config.user, self.logger)
         if self.announcer.detached:

@@ -66,7 +66,7 @@ def test_no_request_fails_during_an_upgrade(site, server, start):
 
 
 @pytest.mark.parametrize("module, old, new, words", [
-    ("cli.py", "import click\n", "import click, no_such_module\n", "No module named 'no_such_module'"),
+    ("start.py", "import functools\n", "import functools, no_such_module\n", "No module named 'no_such_module'"),
     ("master.py", "class Master:", "class Master(:", "SyntaxError"),
     ("worker.py", "\n        self._handle_signals()\n", "\n        raise BootError('no luck')\n", "no luck"),
     ("master.py", "    def _settle(self,", "    def _unsettle(self,", "_settle"),

@@ -19,8 +19,8 @@ FLOORS = {
     3: "check doctor.visitor entry gate heap hung memory migrate pool quarantine reference routes state status "
        "status.desk status.metrics status.page status.plain stopped top upkeep watch",
     2: "accesslog allowed backlog changes client config configtext docroot doctor.modules forms handoff interrupt "
-       "jsontext kept listener log logfile logformat luaconfig options options_logs options_processes options_table "
-       "pidfile popen privileges procfs scheduling scoreboard script seat sessions sessions.cookie "
+       "jsontext kept later listener log logfile logformat luaconfig options options_logs options_processes "
+       "options_table pidfile popen privileges procfs scheduling scoreboard script seat sessions sessions.cookie "
        "sessions.redis_scripts sessions.redis_shared sessions.redis_store sessions.redis_url sessions.session "
        "sessions.shared sessions.shared_sqlite sessions.shared_store sessions.sqlite sessions.staging "
        "sessions.statements snapshot socketfile stream syslogger",
@@ -72,6 +72,7 @@ SIDEWAYS = {
     "doctor.checks": "doctor.facts doctor.page doctor.webchecks doctor.why",
     "doctor.report": "doctor.checks doctor.facts",
     "doctor.modules": "privileges",
+    "later": "privileges",
     "listener": "privileges socketfile",
     "log": "logfile logformat privileges syslogger",
     "pidfile": "privileges",

@@ -1,16 +1,22 @@
 """The plain way into the server: which command lines it takes, and what it does not load."""
+import ast
 import hashlib
+import os
 import subprocess
 import sys
 
 import pytest
 
-from luafcgid2 import digests
+from test_floors import FLOOR_OF, PACKAGE
+
+from luafcgid2 import digests, later
 from luafcgid2.start import plainly
 
 # Each takes memory that the master and all workers would keep: see start.py and digests.py.
 HEAVY = {"_hashlib", "click", "dataclasses", "difflib", "email", "inspect", "ipaddress", "json", "multipart", "pickle",
          "random", "redis", "secrets", "shutil", "ssl", "subprocess", "sysconfig", "tempfile", "uuid"}
+# Modules that only commands for people use, or load while they start.
+ON_A_TERMINAL = {"check", "migrate", "reference", "top", "watch", "workshop"}
 
 
 @pytest.mark.parametrize("words, found", [
@@ -42,6 +48,22 @@ def test_a_server_loads_nothing_heavy_before_it_needs_it():
     path = "import sys; sys.path[:] = %r; " % (sys.path,)
     loaded = subprocess.run([sys.executable, "-S", "-c", path + code], capture_output=True, text=True, check=True)
     assert not HEAVY.intersection(loaded.stdout.split())
+
+
+def test_what_is_imported_late_is_known_to_those_who_lose_the_right_to_read_it():
+    late = set()
+    for name in os.listdir(PACKAGE):
+        module = name[:-3]
+        if name.endswith(".py") and FLOOR_OF[module] < 6 and module not in ON_A_TERMINAL:
+            tree = ast.parse(open(os.path.join(PACKAGE, name)).read())
+            for function in ast.walk(tree):
+                if isinstance(function, ast.FunctionDef):
+                    for node in ast.walk(function):
+                        if isinstance(node, ast.Import):
+                            late |= {item.name for item in node.names}
+                        elif isinstance(node, ast.ImportFrom) and node.level:
+                            late.add("luafcgid2." + (node.module or node.names[0].name))
+    assert late == set(later.NAMES)
 
 
 def test_digests_are_those_of_hashlib_and_openssl_can_still_be_had():
