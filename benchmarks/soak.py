@@ -207,7 +207,10 @@ def load(server: Server, visitors: List[Visitor], seconds: float, every: float, 
 
 def grown(before: Dict[str, Size], after: Dict[str, Size]) -> Iterator[str]:
     """What is more than it was, in words."""
+    # Which worker serves whom is chance: one that had little to do so far is measured by the other.
+    warm = max((size for name, size in before.items() if name != "master"), key=lambda size: size.rss)
     for name, old in before.items():
+        old = old if name == "master" else warm
         new = after[name]
         if new.rss > old.rss * GROWTH + SLACK_KB:
             yield "%s: %d KB of memory, and %d at the beginning" % (name, new.rss, old.rss)
