@@ -1,0 +1,156 @@
+"""What one hello request costs a worker, as counts that do not depend on the machine: system calls, calls of Python."""
+from __future__ import annotations
+
+import collections
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import Dict, Iterator, List
+
+import pytest
+from harness import PATIENCE, wait_until
+from test_worker import Worker
+
+from luafcgid2 import config, records, wiring
+from luafcgid2.log import NAME
+from luafcgid2.params import encode
+from luafcgid2.runtime import Engine
+from luafcgid2.scoreboard import Scoreboard
+from luafcgid2.seat import Seat
+
+REQUESTS = 200
+# System calls of a whole request.  Python asks for the name of each socket that it is given.
+ON_ITS_OWN = {"accept4": 1, "getsockname": 1, "recvfrom": 1, "sendto": 1, "close": 1}
+KEPT = {"recvfrom": 1, "sendto": 1}
+# Calls of Python functions, and of C functions from Python: lookups by name, clocks, the socket, the crossing.
+PYTHON_CALLS = {"call": 16, "c_call": 22}
+KEPT_PYTHON_CALLS = {"call": 22, "c_call": 25}
+
+
+class Trace:
+    """strace on a worker, while `with` lasts; `calls` is name -> how often."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker, self._path = worker, os.path.join(worker.folder, "trace")
+
+    def __enter__(self) -> Trace:
+        with open(self._path + ".told", "wb") as told:
+            self._process = subprocess.Popen(["strace", "-f", "-o", self._path, "-p", str(self._worker.pid)],
+                                             stdin=subprocess.DEVNULL, stdout=told, stderr=told)
+        wait_until(lambda: "attached" in open(self._path + ".told").read(), "strace is attached")
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(PATIENCE)
+        with open(self._path) as file:
+            self.calls = collections.Counter(re.findall(r"^\d+ +(\w+)\(", file.read(), re.MULTILINE))
+
+
+def looks(calls: Dict[str, int]) -> int:
+    """Those that wait: how many depends on who is faster."""
+    return sum(calls[name] for name in ("epoll_wait", "futex", "poll", "sched_yield", "clock_nanosleep"))
+
+
+def exactly(calls: Dict[str, int], wanted: Dict[str, int]) -> None:
+    """Each of `wanted` so often a request; of all others together at most one in ten requests."""
+    for name, number in wanted.items():
+        # What starts and ends, and a connection whose request was late.
+        assert number * REQUESTS <= calls[name] <= number * REQUESTS * 1.1 + 10, (name, calls)
+    assert sum(calls.values()) - looks(calls) - sum(calls[name] for name in wanted) <= REQUESTS * 0.1 + 10, calls
+
+
+def test_a_request_on_a_connection_of_its_own_costs_five_system_calls() -> None:
+    with Worker() as worker:
+        worker.ask()
+        with Trace(worker) as trace:
+            for _ in range(REQUESTS):
+                assert worker.ask().status == 200
+    exactly(trace.calls, ON_ITS_OWN)
+
+
+def test_a_request_on_a_kept_connection_costs_two() -> None:
+    with Worker() as worker, worker.client() as kept:
+        kept.request(worker.params("hello.lua"))
+        with Trace(worker) as trace:
+            for _ in range(REQUESTS):
+                assert kept.request(worker.params("hello.lua")).status == 200
+    exactly(trace.calls, KEPT)
+
+
+def count_calls(kept: bool) -> Dict[str, float]:
+    """Python's calls for each of REQUESTS requests that wait, by the parts of a worker in this thread."""
+    with tempfile.TemporaryDirectory(prefix="lf2-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        script = os.path.join(folder, "hello.lua")
+        with open(script, "w") as file:
+            file.write("function main() Send('hello') end")
+        settings = config.defaults(listen=folder + "/sock", session_store="sqlite://%s/state.db" % folder)
+        listener.bind(settings.listen)
+        listener.listen(REQUESTS)
+        listener.setblocking(False)
+        flags = records.KEEP_CONN if kept else 0
+        data = (records.begin(1, records.RESPONDER, flags) + records.pack(records.PARAMS, 1, encode(
+            {"SCRIPT_FILENAME": script, "DOCUMENT_ROOT": folder, "REQUEST_METHOD": "GET"})) + records.tail(1))
+        return _count(settings, listener, data, kept)
+
+
+def _count(settings: config.Config, listener: socket.socket, data: bytes, kept: bool) -> Dict[str, float]:
+    logger, board = logging.getLogger(NAME + ".counted"), Scoreboard(1, 1)
+    sessions = wiring.make_sessions(settings, logger)
+    pool = wiring.make_pool(settings, Engine(settings.lua_version), board, sessions, logger)
+    server = wiring.make_server(settings, wiring.make_responder(settings, pool, board, logger).respond, logger)
+    poller, seat = wiring.make_poller(settings, listener, server, logger), Seat(0, board.slot(0).lines[0])
+    poller.accept_connections()
+    clients: List[socket.socket] = []
+
+    def serve(number: int) -> None:
+        done = seat.requests + number
+        while seat.requests < done:
+            poller.poll()
+            while not poller.idle:
+                poller.step(seat, lambda: True)
+                if pool.pending:
+                    pool.spare_time()
+
+    def come() -> Iterator[socket.socket]:
+        for _ in range(REQUESTS):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(settings.listen)
+            clients.append(client)
+            yield client
+    for _ in range(2):
+        if not (kept and clients):
+            for client in come():
+                client.sendall(data)
+            serve(REQUESTS)
+    if kept:
+        for client in clients[-REQUESTS:]:
+            client.sendall(data)
+    else:
+        for client in come():
+            client.sendall(data)
+    found: Dict[str, int] = collections.Counter()
+    sys.setprofile(lambda frame, event, argument: found.update((event,)))
+    try:
+        serve(REQUESTS)
+    finally:
+        sys.setprofile(None)
+        for client in clients:
+            client.close()
+    return {event: found[event] / REQUESTS for event in PYTHON_CALLS}
+
+
+@pytest.mark.parametrize("kept, most", [(False, PYTHON_CALLS), (True, KEPT_PYTHON_CALLS)])
+def test_a_request_makes_few_calls_of_python(kept: bool, most: Dict[str, int]) -> None:
+    found: List[Dict[str, float]] = []
+    # In a thread of its own: the profile function is a thread's, and coverage has one, too.
+    thread = threading.Thread(target=lambda: found.append(count_calls(kept)))
+    thread.start()
+    thread.join(PATIENCE)
+    assert all(found[0][event] <= most[event] for event in most), found
