@@ -181,8 +181,12 @@ Entrypoint = "main"
 -- read this key and never used it. In bytes.
 -- MaxPostSize = 4194304
 
--- A larger request body goes to a temporary file. In bytes.
--- BodyMemory = 262144
+-- A larger request body goes to a temporary file in TempDir. In bytes.
+-- BodyMemory = 1048576
+
+-- Request bodies of more than 64 KB that are in memory take about so much of a worker; further ones go
+-- to temporary files. In bytes.
+-- ReceiveMemory = 16777216
 
 -- Directory for such files and for those of forms; empty: the system's.
 -- TempDir = "/var/tmp"

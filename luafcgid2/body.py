@@ -6,66 +6,79 @@ the body cannot be used.  fcgi.py feeds it.  It knows no records and answers not
 from __future__ import annotations
 
 import logging
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Sequence, Set, Tuple, Union
 
 from .errors import ProtocolError
 
+Buffer = Union[bytes, memoryview]
 # A client that goes on sending a refused body is read this far (bytes) so that it sees the answer.
 DISCARD_LIMIT = 64 << 20
+# Bodies up to so many bytes are not counted together.
+SMALL = 65536
 
 
 class Limits:
-    """What a connection may ask of us.  Sizes in bytes: of params, of a body, of what is kept in memory of one body
-    and of all answers that wait; counts of pairs in params, and of requests on a connection (0: any).
+    """What a connection may ask of us.  Sizes in bytes: of params, of a body, of what is kept in memory of one body,
+    of all answers that wait and of all bodies that arrive; counts of pairs in params, and of requests on a connection
+    (0: any).
 
     `plain_params`: params up to this size need not be looked at, because a pair takes two bytes at least.
     """
 
     __slots__ = ("max_params", "max_pairs", "plain_params", "max_body", "body_memory", "temp_dir", "send_memory",
-                 "max_requests")
+                 "max_requests", "receive_memory")
 
     def __init__(self, max_params: int, max_body: int, body_memory: int, temp_dir: Optional[str], send_memory: int,
-                 max_pairs: int = 4096, max_requests: int = 0) -> None:
+                 max_pairs: int = 4096, max_requests: int = 0, receive_memory: int = 16 << 20) -> None:
         self.max_params, self.max_pairs, self.max_body, self.body_memory = max_params, max_pairs, max_body, body_memory
+        self.receive_memory = receive_memory
         self.plain_params = min(max_params, 2 * max_pairs)
         self.temp_dir, self.send_memory, self.max_requests = temp_dir or None, send_memory, max_requests
 
 
 class Body:
     """Collects one body.  Over MaxPostSize (413) and when the disk is full (507) the rest is read and thrown
-    away, so that the web server gets to read the answer; the script does not run."""
+    away, so that the web server gets to read the answer; the script does not run.
 
-    __slots__ = ("_limits", "_logger", "_chunks", "size", "_file", "_problem")
+    `others`: the bodies of the worker that are in memory and not small, where it counts itself among them.
+    """
 
-    def __init__(self, limits: Limits, logger: logging.Logger) -> None:
-        self._limits, self._logger = limits, logger
-        self._chunks: List[bytes] = []
+    __slots__ = ("_limits", "_logger", "_others", "_chunks", "size", "_file", "_problem")
+
+    def __init__(self, limits: Limits, logger: logging.Logger, others: Set["Body"]) -> None:
+        self._limits, self._logger, self._others = limits, logger, others
+        self._chunks: List[Buffer] = []
         self.size = 0
         self._file: Any = None
         self._problem = 0
 
-    def add(self, content: bytes) -> None:
-        """One more piece.  Raises ProtocolError when a refused body goes on without end."""
-        self.size += len(content)
+    def add(self, pieces: Sequence[Buffer]) -> None:
+        """What comes next.  Raises ProtocolError when a refused body goes on without end."""
+        self.size += sum(map(len, pieces))
         if self._problem:
             if self.size > self._limits.max_body + DISCARD_LIMIT:
                 raise ProtocolError("a body goes on far beyond MaxPostSize (%d bytes)" % self._limits.max_body)
         elif self.size > self._limits.max_body:
             self._refuse(413)
         elif self._file is not None:
-            self._write(content)
+            self._write(pieces)
         else:
-            self._chunks.append(content)
-            if self.size > self._limits.body_memory:
-                content, self._chunks = b"".join(self._chunks), []
-                self._write(content)
+            self._chunks.extend(pieces)
+            if self.size > self._limits.body_memory or (self.size > SMALL and self._crowded()):
+                pieces, self._chunks = self._chunks, []
+                self._others.discard(self)
+                self._write(pieces)
 
-    def _write(self, content: bytes) -> None:
+    def _crowded(self) -> bool:
+        self._others.add(self)
+        return sum(body.size for body in list(self._others)) > self._limits.receive_memory
+
+    def _write(self, pieces: Sequence[Buffer]) -> None:
         try:
             if self._file is None:
                 import tempfile
                 self._file = tempfile.TemporaryFile(dir=self._limits.temp_dir)
-            self._file.write(content)
+            self._file.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         except OSError as error:
             self._logger.error("a body of %d bytes cannot be kept in TempDir: %s", self.size, error)
             self._refuse(507)
@@ -84,11 +97,13 @@ class Body:
                 self._refuse(507)
         if self._problem:
             return b"", self._problem
-        return self._file if self._file is not None else b"".join(self._chunks), 0
+        content, self._chunks = b"".join(self._chunks), []
+        return self._file if self._file is not None else content, 0
 
     def discard(self) -> None:
         """Forget the content; a file's space is freed."""
         self._chunks = []
+        self._others.discard(self)
         if self._file is not None:
             file, self._file = self._file, None
             try:

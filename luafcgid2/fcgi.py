@@ -20,10 +20,13 @@ from .body import DISCARD_LIMIT, Body, Limits
 from .delivery import cut_off, deliver
 from .errors import ProtocolError
 from .params import encode, exceeds, walk
+from .receiving import Receiving
 from .replies import Answer, deny, overloaded
 from .sending import NOTHING, Buffer, Outbox, Sending, send_now
 
 RECV_SIZE = 65536
+# The same in the middle of a large body: as much as a unix socket holds.
+POUR_SIZE = 262144
 DONTWAIT = int(socket.MSG_DONTWAIT)
 # Requests under way on one connection; the specification leaves the number to the application.
 MAX_INTERLEAVED = 32
@@ -73,11 +76,11 @@ class Request(flup.Request):
         if len(self.params) > self.server.limits.plain_params and exceeds(self.params, self.server.limits.max_pairs):
             self.problem = 431
 
-    def add_stdin(self, content: bytes) -> None:
+    def add_stdin(self, pieces: Sequence[Buffer]) -> None:
         """Collect STDIN content.  Raises ProtocolError when a refused body never ends."""
         if self._stdin is None:
-            self._stdin = Body(self.server.limits, self.server.logger)
-        self._stdin.add(content)
+            self._stdin = Body(self.server.limits, self.server.logger, self.server.bodies)
+        self._stdin.add(pieces)
 
     def end_stdin(self) -> None:
         """The STDIN stream is complete: `body` is bytes or a file, `problem` an HTTP status or 0."""
@@ -105,7 +108,7 @@ class Request(flup.Request):
         self._conn.reply(self.requestId, self.flags, answer)
 
 
-class Connection(Sending, flup.Connection):
+class Connection(Receiving, Sending, flup.Connection):
     """One connection of the web server: cuts records and starts requests that are whole.
 
     flup's reads block, use select() and make 2-3 system calls a record; this takes what one recv gives.
@@ -115,7 +118,6 @@ class Connection(Sending, flup.Connection):
     open = True
     # Of the thread that reads now.
     seat: Any = None
-    _buffer = b""
 
     def __init__(self, sock: socket.socket, server: "Server") -> None:
         self._sock, self.server = sock, server
@@ -124,7 +126,7 @@ class Connection(Sending, flup.Connection):
     @property
     def partial(self) -> bool:
         """Whether bytes of an unfinished request have been read."""
-        return bool(self._buffer or self._requests)
+        return bool(self._buffer or self._requests or self._pouring)
 
     def receive(self) -> bool:
         """Take what has arrived and serve what is whole; True if there may be more to read at once.
@@ -142,7 +144,7 @@ class Connection(Sending, flup.Connection):
                 self.feed(data)
                 return self.open and self.outbox is None
         try:
-            data = self._sock.recv(RECV_SIZE, DONTWAIT)
+            data = self._sock.recv(RECV_SIZE if self._pouring is None else POUR_SIZE, DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
@@ -166,36 +168,18 @@ class Connection(Sending, flup.Connection):
             # A fault of ours: the web server must not wait for an answer that never comes.
             self.close()
             raise
-        return self.open and len(data) == RECV_SIZE and self.outbox is None
+        return self.open and len(data) >= RECV_SIZE and self.outbox is None
 
     def _take(self, data: bytes) -> None:
-        whole = None if self._buffer or self._requests else records.whole_request(data)
+        whole = None if self._requests or self._buffer or self._pouring else records.whole_request(data)
         if whole is not None:
             role, flags, params = whole
             if role == records.RESPONDER and len(params) <= self.server.limits.plain_params:
                 self.seat.sock, self.seat.request_id = self._sock, 1
                 return self.reply(1, flags, self.server.respond(params, b"", 0, self.seat))
-        buffer, position = self._buffer + data if self._buffer else data, 0
-        self._buffer = b""
-        while self.open and self.outbox is None:
-            record = records.cut(buffer, position)
-            if record is None:
-                break
-            position = record.end
-            if record.version != records.VERSION:
-                raise ProtocolError("record version %d, expected 1" % record.version)
-            self._dispatch(record)
-        if self.open:
-            self._check_head(buffer, position)
-            self._buffer = buffer[position:]
+        self.cut_records(data)
 
-    @staticmethod
-    def _check_head(buffer: bytes, position: int) -> None:
-        """A wrong version is known by its first byte: do not wait for the rest of such a record."""
-        if position < len(buffer) and buffer[position] != records.VERSION:
-            raise ProtocolError("record version %d, expected 1" % buffer[position])
-
-    def _dispatch(self, record: records.Record) -> None:
+    def dispatch(self, record: records.Record) -> None:
         handler = HANDLERS.get(record.type)
         if handler is not None:
             handler(self, record)
@@ -274,11 +258,15 @@ class Connection(Sending, flup.Connection):
             self._run_if_whole(request)
 
     def _do_stdin(self, inrec: Any) -> None:
-        request = self._requests.get(inrec.request_id)
+        self.stdin(inrec.request_id, (inrec.content,) if inrec.content else ())
+
+    def stdin(self, request_id: int, pieces: Sequence[Buffer]) -> None:
+        """See Receiving."""
+        request = self._requests.get(request_id)
         if request is None or request.stdin_done:
             return
-        if inrec.content:
-            request.add_stdin(inrec.content)
+        if pieces:
+            request.add_stdin(pieces)
         else:
             request.end_stdin()
             self._run_if_whole(request)
@@ -334,6 +322,8 @@ class Server(flup.BaseFCGIServer):
         self.capability = {flup.FCGI_MAX_CONNS: connections, flup.FCGI_MAX_REQS: requests, flup.FCGI_MPXS_CONNS: 1}
         # What slow readers have not taken yet, of all connections.
         self.outboxes: Set[Outbox] = set()
+        # Those that are in memory and not small.
+        self.bodies: Set[Body] = set()
         # Set when the worker leaves: kept connections are closed after their request.
         self.draining = False
 

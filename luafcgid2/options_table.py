@@ -69,8 +69,12 @@ REQUESTS = (
          maximum=_BIG, clamp=True, unit="bytes", aliases=("maxpost",),
          doc="Largest request body: over it the answer is 413 and no script runs; 0: no limit. "
              "The C++ luafcgid2 read this key and never used it."),
-    dict(name="BodyMemory", field="body_memory", kind="bytes", default=262144, minimum=0, maximum=1 << 30,
-         unit="bytes", doc="A larger request body goes to a temporary file."),
+    dict(name="BodyMemory", field="body_memory", kind="bytes", default=1 << 20, minimum=0, maximum=1 << 30,
+         unit="bytes", doc="A larger request body goes to a temporary file in TempDir."),
+    dict(name="ReceiveMemory", field="receive_memory", kind="bytes", default=16 << 20, minimum=0, maximum=_BIG,
+         unit="bytes",
+         doc="Request bodies of more than 64 KB that are in memory take about so much of a worker; further ones go to "
+             "temporary files."),
     dict(name="TempDir", field="temp_dir", kind="path", default="", example="/var/tmp",  # nosec B108  # files without a name
          doc="Directory for such files and for those of forms; empty: the system's."),
     dict(name="FormMaxFileSize", field="form_max_file_size", kind="bytes", default=0, minimum=0, maximum=_BIG,

@@ -172,7 +172,7 @@ def make_server(config: Any, respond: Callable[..., Answer], logger: logging.Log
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     connections = min(config.max_connections, max(1, files - 64)) * config.worker_count
     limits = Limits(config.max_params_size, config.max_post_size or sys.maxsize, config.body_memory, config.temp_dir,
-                    config.send_memory, config.max_params, config.max_requests_per_connection)
+                    config.send_memory, config.max_params, config.max_requests_per_connection, config.receive_memory)
     return Server(respond, limits, logger, connections, connections, authorize)
 
 

@@ -174,6 +174,19 @@ CASES = {
         post(bytes(BODY_MEMORY)), (Answer(1, ENV, bytes(BODY_MEMORY)),)),
     "a larger body goes to disk": Case(post(BIG, step=8192), (Answer(1, ENV, BIG, True),)),
     "a body of one record that is larger": Case(post(BIG, step=65535), (Answer(1, ENV, BIG, True),)),
+    "large records with padding": Case(
+        begin(1) + params(ENV) + record(STDIN, 1, BIG[:4096], 7) + record(STDIN, 1, BIG[4096:4097], 255)
+        + record(STDIN, 1, BIG[4097:9000], 1) + record(STDIN, 1), (Answer(1, ENV, BIG[:9000]),)),
+    "large records of two requests in turns": Case(
+        begin(1, RESPONDER, KEEP_CONN) + begin(2, RESPONDER, KEEP_CONN) + params(ENV, 2) + params(ENV, 1)
+        + record(STDIN, 1, BIG[:4100], 4) + record(STDIN, 2, BIG[100:4300]) + record(STDIN, 1, BIG[4100:9000])
+        + record(STDIN, 2, BIG[4300:4301]) + record(STDIN, 2) + record(STDIN, 1),
+        (Answer(2, ENV, BIG[100:4301]), Answer(1, ENV, BIG[:9000])), True),
+    "large records of unknown requests, and after the end, are ignored": Case(
+        record(STDIN, 9, BIG[:5000], 3) + begin(1) + record(STDIN, 1, b"a") + record(STDIN, 1)
+        + record(STDIN, 1, BIG[:4096]) + params(ENV), (Answer(1, ENV, b"a"),)),
+    "a record after a large one has a wrong version": Case(
+        begin(1) + params(ENV) + record(STDIN, 1, BIG[:5000], 5) + b"\2", (), False, "record version 2"),
     "as large a body as allowed": Case(post(bytes(MAX_BODY)), (Answer(1, ENV, bytes(MAX_BODY), True),)),
     "a body over MaxPostSize": Case(post(bytes(MAX_BODY + 1)), (Answer(1, ENV, b"", False, 413),)),
     "a body far over MaxPostSize is read to its end": Case(
@@ -515,6 +528,26 @@ def test_a_full_disk_is_507_and_the_connection_goes_on(line, tmp_path):
     made.feed(KEPT)
     assert understood(made.received()) == [expected(Answer(1, ENV, b"", False, 507)), expected(Answer(1))]
     assert len(made.log.lines) == 1 and "TempDir" in made.log.lines[0]
+
+
+def test_bodies_that_arrive_share_their_memory(line):
+    first, second = line(body_memory=MAX_BODY, receive_memory=150_000), line(body_memory=MAX_BODY)
+    second.server.limits, second.server.bodies = first.server.limits, first.server.bodies
+    body = bytes(80_000)
+    first.feed(post(body)[:-8])
+    second.feed(post(body))
+    assert understood(second.received()) == [expected(Answer(1, ENV, body, True))]
+    first.feed(post(body)[-8:])
+    assert understood(first.received()) == [expected(Answer(1, ENV, body))]
+    assert not first.server.bodies
+
+
+def test_a_connection_that_ends_gives_the_memory_of_its_body_back(line):
+    made = line(body_memory=MAX_BODY)
+    made.feed(post(bytes(80_000))[:-8])
+    assert len(made.server.bodies) == 1
+    made.connection.close()
+    assert not made.server.bodies
 
 
 def test_a_temp_dir_that_is_missing_is_507(line, tmp_path):

@@ -26,7 +26,7 @@ FLOORS = {
        "sessions.statements snapshot socketfile stream syslogger",
     1: "doctor.lighttpd doctor.nginx fcgi runtime",
     0: "__init__ allowance answer body complaints decisions delivery details devlog digests doctor errors luavalues "
-       "masks pages params records replies rerun roff sending timeouts units",
+       "masks pages params receiving records replies rerun roff sending timeouts units",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What may be imported sideways: a module that was split, or a base that its whole floor stands on.
@@ -98,6 +98,7 @@ SIDEWAYS = {
     "delivery": "records replies sending",
     "timeouts": "complaints",
     "params": "errors",
+    "receiving": "body errors records",
     "records": "errors",
     "replies": "records",
     "wiring": "monitor poller ready",
