@@ -22,16 +22,18 @@ class Limits:
     of all answers that wait and of all bodies that arrive; counts of pairs in params, and of requests on a connection
     (0: any).
 
-    `plain_params`: params up to this size need not be looked at, because a pair takes two bytes at least.
+    `plain_params`: params up to this size need not be looked at, because a pair takes two bytes at least; `plain_body`:
+    nor a body up to that.
     """
 
-    __slots__ = ("max_params", "max_pairs", "plain_params", "max_body", "body_memory", "temp_dir", "send_memory",
-                 "max_requests", "receive_memory")
+    __slots__ = ("max_params", "max_pairs", "plain_params", "plain_body", "max_body", "body_memory", "temp_dir",
+                 "send_memory", "max_requests", "receive_memory")
 
     def __init__(self, max_params: int, max_body: int, body_memory: int, temp_dir: Optional[str], send_memory: int,
                  max_pairs: int = 4096, max_requests: int = 0, receive_memory: int = 16 << 20) -> None:
         self.max_params, self.max_pairs, self.max_body, self.body_memory = max_params, max_pairs, max_body, body_memory
         self.receive_memory = receive_memory
+        self.plain_body = min(max_body, body_memory)
         self.plain_params = min(max_params, 2 * max_pairs)
         self.temp_dir, self.send_memory, self.max_requests = temp_dir or None, send_memory, max_requests
 

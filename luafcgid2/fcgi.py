@@ -173,10 +173,11 @@ class Connection(Receiving, Sending, flup.Connection):
     def _take(self, data: bytes) -> None:
         whole = None if self._requests or self._buffer or self._pouring else records.whole_request(data)
         if whole is not None:
-            role, flags, params = whole
-            if role == records.RESPONDER and len(params) <= self.server.limits.plain_params:
+            flags, params, body = whole
+            limits = self.server.limits
+            if len(params) <= limits.plain_params and len(body) <= limits.plain_body:
                 self.seat.sock, self.seat.request_id = self._sock, 1
-                return self.reply(1, flags, self.server.respond(params, b"", 0, self.seat))
+                return self.reply(1, flags, self.server.respond(params, body, 0, self.seat))
         self.cut_records(data)
 
     def dispatch(self, record: records.Record) -> None:
@@ -347,12 +348,17 @@ class Server(flup.BaseFCGIServer):
         most are that, and need no Connection.  None: make one and feed it `data`.  Else what is left to be sent,
         mostly nothing: the caller then closes the socket, also when this raises.
         """
-        params = records.plain_request(data)
-        if not params or len(params) > self._plain_params:
+        params, body = records.plain_request(data), b""
+        if not params:
+            whole = records.whole_request(data)
+            if whole is None or whole[0] or len(whole[2]) > self.limits.plain_body:
+                return None
+            _flags, params, body = whole
+        if len(params) > self._plain_params:
             return None
         seat.bytes_in, seat.sock, seat.request_id = seat.bytes_in + len(data), sock, 1
         try:
-            return deliver(sock, 1, self.respond(params, b"", 0, seat))
+            return deliver(sock, 1, self.respond(params, body, 0, seat))
         except (ProtocolError, OSError) as error:
             self.complain(error)
             cut_off(sock, 1, error)

@@ -87,10 +87,10 @@ def tail(request_id: int) -> bytes:
 
 
 TAIL_1 = tail(1)
-# How a request with id 1 begins: BEGIN_REQUEST, by role and flags, and the first half of PARAMS' header; the second
-# half is the content's length, that of the padding, and a reserved byte.
-_BEGINNINGS = {begin(1, role, flags) + header(PARAMS, 1, 0)[:4]: (role, flags)
-               for role in (RESPONDER, AUTHORIZER, FILTER) for flags in (0, KEEP_CONN)}
+_END_PARAMS, _END_STDIN = TAIL_1[:HEADER_SIZE], TAIL_1[HEADER_SIZE:]
+# How a Responder's request with id 1 begins, and its flags: BEGIN_REQUEST, and the first half of PARAMS' header;
+# the second half is the content's length, that of the padding, and a reserved byte.
+_BEGINNINGS = {begin(1, RESPONDER, flags) + header(PARAMS, 1, 0)[:4]: flags for flags in (0, KEEP_CONN)}
 _PLAIN = begin(1) + header(PARAMS, 1, 0)[:4]
 _HEAD = struct.Struct("!20sHB")
 _head_of = _HEAD.unpack_from
@@ -98,16 +98,33 @@ _head_of = _HEAD.unpack_from
 _SHORTEST = 41
 
 
-def whole_request(buffer: bytes) -> Optional[Tuple[int, int, bytes]]:
-    """(role, flags, params) of a buffer that is BEGIN, one PARAMS, empty PARAMS, empty STDIN of request id 1, and
-    nothing else: what a GET looks like from nginx and lighttpd.  None means: cut the records one by one."""
+def whole_request(buffer: bytes) -> Optional[Tuple[int, bytes, bytes]]:
+    """(flags, params, body) of a buffer that is BEGIN, one PARAMS, empty PARAMS, at most one STDIN with content, empty
+    STDIN of a Responder's request with id 1, and nothing else: what a GET and a small POST look like from nginx and
+    lighttpd.  None means: cut the records one by one."""
     if len(buffer) < _SHORTEST:
         return None
     beginning, length, padding = _head_of(buffer)
-    known = _BEGINNINGS.get(beginning)
-    if known is None or not length or buffer[24 + length + padding:] != TAIL_1:
+    flags = _BEGINNINGS.get(beginning)
+    if flags is None or not length:
         return None
-    return known[0], known[1], buffer[24:24 + length]
+    stop = 24 + length
+    rest = buffer[stop + padding:]
+    if rest == TAIL_1:
+        return flags, buffer[24:stop], b""
+    body = _small_body(rest)
+    return (flags, buffer[24:stop], body) if body else None
+
+
+def _small_body(rest: bytes) -> bytes:
+    """The content, if `rest` is empty PARAMS, one STDIN record, empty STDIN; or b""."""
+    start = 2 * HEADER_SIZE
+    if len(rest) < start or rest[:HEADER_SIZE] != _END_PARAMS:
+        return b""
+    version, kind, request_id, length, padding = HEADER.unpack_from(rest, HEADER_SIZE)
+    if version != VERSION or kind != STDIN or request_id != 1 or rest[start + length + padding:] != _END_STDIN:
+        return b""
+    return rest[start:start + length]
 
 
 def plain_request(buffer: bytes) -> bytes:

@@ -89,4 +89,4 @@ def _asks(sock: socket.socket, wants: Callable[[bytes], bool]) -> bool:
         whole = whole_request(sock.recv(RECV_SIZE, DONTWAIT | socket.MSG_PEEK))
     except OSError:
         return False
-    return whole is not None and wants(whole[2])
+    return whole is not None and wants(whole[1])

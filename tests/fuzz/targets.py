@@ -52,11 +52,12 @@ def run_records(data: bytes) -> None:
         position = record.end
     whole = records.whole_request(data)
     if whole is not None:
-        role, flags, params = whole
+        flags, params, body = whole
         assert position == len(data) and params
         assert [record[:4] for record in cut] == [
-            (1, records.BEGIN_REQUEST, 1, records.BEGIN_BODY.pack(role, flags)), (1, records.PARAMS, 1, params),
-            (1, records.PARAMS, 1, b""), (1, records.STDIN, 1, b"")]
+            (1, records.BEGIN_REQUEST, 1, records.BEGIN_BODY.pack(records.RESPONDER, flags)),
+            (1, records.PARAMS, 1, params), (1, records.PARAMS, 1, b""),
+            *([(1, records.STDIN, 1, body)] if body else []), (1, records.STDIN, 1, b"")]
 
 
 def run_connection(data: bytes) -> None:

@@ -182,7 +182,7 @@ def test_a_kept_connection_ends_after_max_requests_per_connection():
 
 def test_a_full_disk_is_507_and_the_next_request_is_served():
     with serving() as worker:
-        body = bytes(1 << 20)
+        body = bytes(2 << 20)
         assert worker.ask("size.lua", stdin=body).body == b"%d" % len(body)
         # Python ignores SIGXFSZ, so a write beyond the limit fails as on a full disk.
         soft, hard = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)
@@ -205,7 +205,7 @@ def test_a_full_temp_dir_is_507(tmp_path):
         pytest.skip("mounting is not allowed here")
     try:
         with serving(temp_dir=str(tmp_path)) as worker:
-            assert worker.ask("size.lua", stdin=bytes(1 << 20)).status == 507
+            assert worker.ask("size.lua", stdin=bytes(2 << 20)).status == 507
             assert worker.ask("size.lua", stdin=bytes(300_000)).body == b"300000"
             assert "No space left on device" in worker.log_text()
     finally:

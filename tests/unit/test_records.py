@@ -88,10 +88,22 @@ def whole(request_id=1, params=b"x", flags=0):
             + records.tail(request_id))
 
 
-@given(st.binary(min_size=1, max_size=65535), st.integers(0, 1), st.integers(1, 3))
-def test_a_request_in_one_piece_is_recognised(params, flags, role):
-    data = records.begin(1, role, flags) + records.pack(records.PARAMS, 1, params) + records.tail(1)
-    assert records.whole_request(data) == (role, flags, params)
+@given(st.binary(min_size=1, max_size=65535), st.integers(0, 1))
+def test_a_request_in_one_piece_is_recognised(params, flags):
+    data = records.begin(1, records.RESPONDER, flags) + records.pack(records.PARAMS, 1, params) + records.tail(1)
+    assert records.whole_request(data) == (flags, params, b"")
+
+
+def post(body, params=b"x", flags=0, request_id=1, padding=0):
+    """A request with a body in one record."""
+    return (whole(1, params, flags)[:-8] + struct.pack("!BBHHBx", 1, records.STDIN, request_id, len(body), padding)
+            + body + bytes(padding) + records.pack(records.STDIN, 1))
+
+
+@given(st.binary(min_size=1, max_size=3000), st.binary(min_size=1, max_size=65535), st.integers(0, 1),
+       st.integers(0, 255))
+def test_a_request_with_a_small_body_is_recognised(params, body, flags, padding):
+    assert records.whole_request(post(body, params, flags, 1, padding)) == (flags, params, body)
 
 
 OTHERS = {
@@ -106,8 +118,15 @@ OTHERS = {
     "flags nobody knows": whole(flags=2),
     "no params": records.begin(1) + records.tail(1),
     "two params records": records.begin(1) + records.pack(records.PARAMS, 1, b"x") * 2 + records.tail(1),
-    "a body": records.begin(1) + records.pack(records.PARAMS, 1, b"x") + records.pack(records.PARAMS, 1)
-    + records.pack(records.STDIN, 1, b"body") + records.pack(records.STDIN, 1),
+    "an authorizer's": records.begin(1, records.AUTHORIZER) + whole()[16:],
+    "a filter's": records.begin(1, records.FILTER) + whole()[16:],
+    "two body records": post(b"body")[:-8] + records.pack(records.STDIN, 1, b"more") + records.pack(records.STDIN, 1),
+    "a body without its end": post(b"body")[:-8],
+    "a body that is cut off": post(b"body")[:-9],
+    "a body and one byte more": post(b"body") + b"\x01",
+    "a body of another id": post(b"body", request_id=2),
+    "a body of version 2": post(b"body")[:-24] + b"\x02" + post(b"body")[-23:],
+    "data instead of a body": post(b"body")[:-23] + b"\x08" + post(b"body")[-22:],
     "a tail in the wrong order": records.begin(1) + records.pack(records.PARAMS, 1, b"x")
     + records.pack(records.STDIN, 1) + records.pack(records.PARAMS, 1),
     "version 2 first": b"\x02" + whole()[1:],
