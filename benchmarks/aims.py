@@ -1,15 +1,21 @@
 """What luafcgid2 wants to reach, as ratios and differences inside one run.
 
-In: the rows of a workload.  Out: what is missed, in words.  `--check` of bench.py fails on it.
+In: the rows of a workload.  Out: each aim with what was measured, in words.  `--check` of
+bench.py fails where one is missed.
 """
 from __future__ import annotations
 
 import statistics
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 RATIO, MORE, VALUE = "times", "more than", "itself"
 # What two runs of the same may differ by.
 NOISE = 1.15
+# Figures in words, and the number of their units in one of the words'.
+NAMES = {"cpu": ("CPU us of a request", 1.0), "rate": ("requests/s", 1.0), "p50": ("p50", 1.0), "p99": ("p99", 1.0),
+         "each": ("bytes of an idle connection", 1.0), "first_answer": ("seconds to the first answer", 1.0),
+         "worker": ("KB of one more worker", 1024.0), "clone": ("KB of one more Lua state", 1024.0),
+         "wakeups": ("wake-ups a second", 1.0)}
 
 
 class Aim(NamedTuple):
@@ -43,6 +49,10 @@ AIMS: Sequence[Aim] = (
       for keep in ("", "-keep") for idle in (100, 1000, 5000)),
     *(Aim("idle", "luafcgid2-%d" % idle, "each", 2048.0, how=VALUE) for idle in (1000, 5000)),
     *(Aim("mixed", "luafcgid2" + keep, "p99", 3.0, "luafcgid2-alone" + keep) for keep in ("", "-keep")),
+    Aim("footprint", "luafcgid2", "worker", 4 * 2.0 ** 20, how=VALUE),
+    Aim("footprint", "luafcgid2", "clone", 45 * 1024.0, how=VALUE),
+    Aim("footprint", "luafcgid2", "wakeups", 0.0, how=VALUE),
+    Aim("footprint", "luafcgid2", "first_answer", 0.25, how=VALUE),
     Aim("cpu", "luafcgid2-2-threads", "rate", 1.8, "luafcgid2-1-thread", least=True),
 )
 
@@ -64,19 +74,28 @@ def reached(aim: Aim, rows: Mapping[str, Any], samples: Mapping[str, Sequence[An
                              for a, b in zip(samples[aim.name], samples[aim.base]))
 
 
-def words(aim: Aim, value: float) -> str:
+def words(aim: Aim, value: float, rows: Mapping[str, Any]) -> str:
     """One aim and what became of it."""
-    of = {VALUE: "", RATIO: " times that of %s" % aim.base, MORE: " more than that of %s" % aim.base}[aim.how]
-    return "%s: %s of %s is %.2f%s, the aim is at %s %g" % (
-        aim.workload, aim.figure, aim.name, value, of, "least" if aim.least else "most", aim.bound)
+    of = {VALUE: "", RATIO: " times that", MORE: " more than that"}[aim.how]
+    name, unit = NAMES[aim.figure]
+    unit = 1.0 if aim.how == RATIO else unit
+    return "%s of %s: %.2f%s%s; the aim is at %s %g" % (
+        name, rows[aim.name]["title"], value / unit, of, " of " + rows[aim.base]["title"] if aim.base else "",
+        "least" if aim.least else "most", aim.bound / unit)
 
 
-def shortfalls(workload: str, rows: Mapping[str, Any], samples: Mapping[str, Sequence[Any]]) -> List[str]:
-    """What is missed, and failed requests of ours; empty if nothing."""
+def verdicts(workload: str, rows: Mapping[str, Any], samples: Mapping[str, Sequence[Any]]) -> List[Dict[str, Any]]:
+    """Each aim of the workload that can be told, as `words` and `met`; failed requests of ours are one that is not."""
     found = []
     for aim in AIMS:
         value = reached(aim, rows, samples) if aim.workload == workload else None
-        if value is not None and (value < aim.bound if aim.least else value > aim.bound):
-            found.append(words(aim, value))
-    return found + ["%s: %d requests of %s failed" % (workload, row["failures"], name) for name, row in rows.items()
-                    if name.startswith("luafcgid2") and row["failures"]]
+        if value is not None:
+            met = value >= aim.bound if aim.least else value <= aim.bound
+            found.append({"words": words(aim, value, rows), "value": value, "met": met})
+    return found + [{"words": "%d requests of %s failed" % (row["failures"], row["title"]), "value": row["failures"],
+                     "met": False} for row in rows.values() if row["server"] == "luafcgid2" and row["failures"]]
+
+
+def missed(verdicts: Sequence[Mapping[str, Any]]) -> List[str]:
+    """In words; empty if nothing is."""
+    return [verdict["words"] for verdict in verdicts if not verdict["met"]]

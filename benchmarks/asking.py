@@ -34,11 +34,18 @@ FIRST_ANSWER_SECONDS = 30.0
 VISITS = b"visits: "
 
 
+def ask_once(server: servers.Server, path: str, script: str) -> None:
+    """One request over FastCGI; raises OSError until the server listens, Missing if the answer is wrong."""
+    file = server.script(script)
+    params = {"REQUEST_METHOD": "GET", "SCRIPT_FILENAME": file, "SCRIPT_NAME": "/" + os.path.basename(file),
+              "DOCUMENT_ROOT": os.path.dirname(file), "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
+    answer = client.request(path, params, timeout=5.0)
+    if answer.status != 200:
+        raise Missing("%s answers %d: %r" % (server.title, answer.status, answer.stderr))
+
+
 def first_answer(server: servers.Server, script: str) -> float:
     """Seconds from the start of the program to its first answer over FastCGI."""
-    path = server.script(script)
-    params = {"REQUEST_METHOD": "GET", "SCRIPT_FILENAME": path, "SCRIPT_NAME": "/" + os.path.basename(path),
-              "DOCUMENT_ROOT": os.path.dirname(path), "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, contextlib.ExitStack() as stack:
         if server.key == "c":
             servers.build_responder(folder)
@@ -46,11 +53,8 @@ def first_answer(server: servers.Server, script: str) -> float:
         where = stack.enter_context(server.start(folder, Task(script)))
         while True:
             with contextlib.suppress(OSError, ProtocolError):
-                answer = client.request(where.path, params, timeout=5.0)
-                taken = time.monotonic() - begun
-                if answer.status != 200:
-                    raise Missing("%s answers %d: %r" % (server.title, answer.status, answer.stderr))
-                return taken
+                ask_once(server, where.path, script)
+                return time.monotonic() - begun
             if time.monotonic() - begun > FIRST_ANSWER_SECONDS:
                 raise Missing("%s does not answer" % server.title)
             time.sleep(0.002)

@@ -1,8 +1,8 @@
 """Pictures (SVG) of what `make bench` measured.
 
-In: the JSON file that `bench.py --json FILE` writes.  Out: one SVG for each figure of its workload, as text for docs/, or
-as files: `python benchmarks/charts.py FILE FOLDER`.  It measures nothing and needs Python only.  Inside a page text and
-bars take the colour of the text around the picture; a file has a ground of its own, dark where the reader wants that.
+In: the JSON file that `bench.py --json FILE` writes.  Out: one SVG for each figure of its workload, as text for docs/,
+or as files: `python benchmarks/charts.py FILE FOLDER`.  It measures nothing and needs Python only.  Inside a page text
+and bars take the colour of the text around the picture; a file has a ground of its own, dark where the reader wants it.
 """
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _EACH = Figure("each", "Memory of an idle connection, in bytes", "shorter is bet
 # The figures that tell what a workload is about; those of DEFAULT for any other one.
 FIGURES: Mapping[str, Sequence[Figure]] = {
     "hello": (_RATE, _CPU, _P50, _PSS), "threads": (_CPU,), "lru": (_RATE, _CPU, _PSS), "idle": (_P50, _P99, _EACH),
-    "mixed": (_P99,), "cpu": (_RATE,)}
+    "mixed": (_P99,), "cpu": (_RATE,), "footprint": ()}
 DEFAULT = (_RATE, _CPU)
 
 

@@ -1,7 +1,7 @@
 """Connections that only hold on: played by a process of its own, so that what it uses is no server's.
 
 In: the unix socket of a FastCGI server and a number.  Out: `crowd`, a context manager; the connections are there while
-the block runs.  idle.py and bench.py call it.
+the block runs.  idle.py and asking.py call it.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """nginx in front of every compared server.
 
-In: the places of a workload and the servers that run for them.  Out: the URL of each.  bench.py calls it.  A place has a
-location of its own, `/NAME`, `/NAME-slow` for the slow script of the workload, `/NAME/SCRIPT` where there are many.
+In: the places of a workload and the servers that run for them.  Out: the URL of each.  asking.py calls it.  A place
+has a location of its own, `/NAME`, `/NAME-slow` for the slow script, `/NAME/SCRIPT` where there are many.
 It configures; nginx.py runs nginx, load.py asks.
 """
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Requests over HTTP, many at a time or a few that are paced, and what they cost.
 
-In: the URL of a place and the servers behind it.  Out: a Sample for each run.  bench.py calls it.  wrk makes the load
+In: the URL of a place and the servers behind it.  Out: a Sample for each run.  asking.py calls it.  wrk makes the load
 where the server is to be busy; where it is to wait, threads of this process do, which ask and pause in turn.
 """
 from __future__ import annotations
@@ -27,9 +27,9 @@ QUICK_PER_SLOW, SLOW_SECONDS = 10, 0.1
 
 @dataclass(frozen=True)
 class Sample:
-    """One run against one place.  `p50`, `p99`, `p999` in milliseconds; `cpu` of the server in microseconds per request,
-    `cpu_all` together with nginx's; `pss` in bytes at the end of the run, `each` the bytes that an idle connection
-    beside it takes of that, 0 if there was none."""
+    """One run against one place.  `p50`, `p99`, `p999` in milliseconds; `cpu` of the server in microseconds per
+    request, `cpu_all` together with nginx's; `pss` in bytes at the end of the run, `each` the bytes that an idle
+    connection beside it takes of that, 0 if there was none."""
 
     rate: float
     p50: float

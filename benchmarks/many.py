@@ -1,7 +1,7 @@
 """Writes the many scripts of a hundred lines that are asked for in turn.
 
 In: a folder and a number.  Out: the same scripts for each server that runs scripts by their names, in folders of the
-shape of scripts/.  bench.py calls it.
+shape of scripts/.  asking.py calls it.
 """
 from __future__ import annotations
 

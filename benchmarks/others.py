@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import socket
+import subprocess
 import time
 from typing import Iterator, Sequence
 
@@ -53,7 +54,8 @@ def _uwsgi(folder: str, task: Task, *sockets: str) -> Iterator[Running]:
     command = [program, "--master", "--die-on-term", "--processes", "2", "--disable-logging", "--listen", str(BACKLOG),
                "--logto", os.path.join(folder, "uwsgi.log"), "--lua", application,
                *(word.format(path=path) for word in sockets)]
-    with processes.started(command, cwd=folder) as pids:
+    # It says on standard error what its log has, too.
+    with processes.started(command, cwd=folder, stderr=subprocess.DEVNULL) as pids:
         deadline = time.monotonic() + READY_SECONDS
         while not os.path.exists(path):
             if time.monotonic() > deadline or not processes.tree(pids):

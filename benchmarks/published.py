@@ -76,3 +76,15 @@ def write_readme(root: str) -> None:
             page = file.read()
         with open(path, "w", encoding="utf-8") as file:
             file.write(with_blocks(page, blocks(results(root))))
+
+
+def sections(found: Mapping[str, Any]) -> str:
+    """What the documentation has of each workload but hello, as sections below one that is underlined with `-`."""
+    parts = []
+    for name, result in found.items():
+        if name != "hello":
+            aims = "\n".join("* %s: %s." % ("Reached" if aim["met"] else "Missed", aim["words"])
+                             for aim in result["aims"])
+            title = result["title"]
+            parts += [title, "~" * len(title), "", ".. charts:: " + name, "", text(result), "", aims, ""]
+    return "\n".join(parts)

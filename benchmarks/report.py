@@ -23,12 +23,14 @@ COLUMNS: Tuple[Tuple[str, str, str, float], ...] = (
     ("requests/s", "rate", "%.0f", 1), ("of C", "rate_ratio", "%.2f", 1), ("p50 ms", "p50", "%.2f", 1),
     ("p99 ms", "p99", "%.2f", 1), ("p99.9 ms", "p999", "%.2f", 1), ("CPU us", "cpu", "%.1f", 1),
     ("of C", "cpu_ratio", "%.2f", 1), ("+ nginx", "cpu_all", "%.1f", 1), ("PSS MB", "pss", "%.1f", MEGABYTE),
-    ("bytes each", "each", "%.0f", 1), ("failures", "failures", "%d", 1), ("start s", "first_answer", "%.2f", 1))
+    ("bytes each", "each", "%.0f", 1), ("KB a worker", "worker", "%.0f", 1 / 1024),
+    ("KB a state", "clone", "%.1f", 1 / 1024), ("wake-ups/s", "wakeups", "%.1f", 1),
+    ("failures", "failures", "%d", 1), ("start s", "first_answer", "%.2f", 1))
 # The overview: a column for each of these servers, in the first of its modes.
 SHORT = {"luafcgid2": "luafcgid2", "c": "C", "php": "php-fpm", "uwsgi-fcgi": "uWSGI", "wsapi": "lua-wsapi",
          "nginx": "nginx"}
 # Workloads that compare luafcgid2 with itself are no row of it.
-NOT_IN_OVERVIEW = ("threads", "idle")
+NOT_IN_OVERVIEW = ("threads", "idle", "footprint")
 
 
 def summary(places: Sequence[Place], samples: Mapping[str, Sequence[Sample]],
@@ -46,7 +48,8 @@ def summary(places: Sequence[Place], samples: Mapping[str, Sequence[Sample]],
         if base:
             row["rate_ratio"] = ratio(runs, base, "rate")
             row["cpu_ratio"] = ratio(runs, base, "cpu")
-        if place.variant.idle:
+        # What the first connections need at all is no figure of one of them.
+        if place.variant.idle >= 1000:
             row["each"] = max(run.each for run in runs)
         if first.get(place.name):
             row["first_answer"] = statistics.median(first[place.name])
@@ -94,12 +97,19 @@ def overview(results: Sequence[Mapping[str, Any]]) -> str:
 
 def caption(workload: Workload, seconds: float, rounds: int, workers: int) -> str:
     """One paragraph: the machine and the method."""
+    if workload.name == "footprint":
+        return textwrap.fill(
+            "Medians of %d rounds, workload ``footprint``: a server that has answered once and is left alone, then "
+            "for %g s; %d cores, %s, Python %s. PSS is the memory of all processes, shared pages split among them; "
+            "what a worker and a Lua state take is the difference of two servers. Start is the time to the first "
+            "answer." % (
+                rounds, seconds, os.cpu_count() or 1, platform.machine(), platform.python_version()), 118)
     load = ("%d connections on which 10 quick requests follow each other, then a slow one" if workload.slow
             else "wrk with %d connections") % workload.connections
     text = (
-        "%s of %g s, workload ``%s``: %s, nginx with %d worker process%s, unix sockets, %d cores, %s, Python %s. CPU is "
-        "the server's own user and system time for one request, in the column behind it together with nginx's. PSS is "
-        "its memory.%s" % (
+        "%s of %g s, workload ``%s``: %s, nginx with %d worker process%s, unix sockets, %d cores, %s, Python %s. CPU "
+        "is the server's own user and system time for one request, ``+ nginx`` together with nginx's. PSS is its "
+        "memory.%s" % (
             "Medians of %d interleaved rounds" % rounds if rounds > 1 else "One round", seconds, workload.name, load,
             workers, "es" if workers != 1 else "", os.cpu_count() or 1, platform.machine(), platform.python_version(),
             "" if "c" in workload.without else

@@ -43,6 +43,7 @@ LogFilePath = "{folder}/luafcgid2.log"
 PidFile = "{folder}/luafcgid2.pid"
 SessionStore = "{store}"
 {settings}"""
+HELLO = Task()
 USER = "user = root\ngroup = root"
 # The workloads that responder.c knows.
 RESPONDER_MODES = ("hello", "env", "page", "post", "download")
@@ -125,7 +126,7 @@ def our_command() -> Sequence[str]:
 
 
 @contextlib.contextmanager
-def start_ours(folder: str, task: Task = Task(), store: str = "") -> Iterator[Running]:
+def start_ours(folder: str, task: Task = HELLO, store: str = "") -> Iterator[Running]:
     """luafcgid2 with default settings; only the paths are set, the session store, and what the task says."""
     path, config = os.path.join(folder, "luafcgid2.sock"), os.path.join(folder, "luafcgid2.lua")
     with open(config, "w") as file:

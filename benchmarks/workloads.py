@@ -45,7 +45,9 @@ class Variant:
 class Workload:
     """`script` is what is asked for, of the name of the workload unless it says otherwise.  `expects`: a regular
     expression for the whole answer.  `modes`: "" opens a connection for each request, KEEP keeps them.  `ours` and
-    `others`: variants of luafcgid2 and of all others.  `without`: servers that are left out, with the reason."""
+    `others`: variants of luafcgid2 and of all others.  `without`: servers that are left out, with the reason.
+    `keep_others`: whether others than luafcgid2 are measured with kept connections, too.  `on_request`: it is not one
+    of --all."""
 
     name: str
     title: str
@@ -60,6 +62,7 @@ class Workload:
     ours: Tuple[Variant, ...] = (Variant(),)
     others: Tuple[Variant, ...] = (Variant(),)
     without: Mapping[str, str] = field(default_factory=dict)
+    keep_others: bool = True
     on_request: bool = False
 
     @property
@@ -97,7 +100,7 @@ def places(workload: Workload, chosen: Sequence[Server]) -> List[Place]:
     """All that is measured of `workload` with these servers."""
     return [Place(server, variant, keep == KEEP) for server in chosen for keep in workload.modes
             for variant in (workload.ours if server.key == OURS else workload.others)
-            if server.keeps or not keep]
+            if not keep or server.keeps and (workload.keep_others or server.key == OURS)]
 
 
 def _only_ours(reason: str) -> Dict[str, str]:
@@ -135,7 +138,7 @@ WORKLOADS: Dict[str, Workload] = {workload.name: workload for workload in (
                         for idle in (0, 100, 1000, 5000)),
              without={**_only_ours(ONE_EACH), "nginx": "it is the web server, whose clients are another measure"}),
     Workload("mixed", "Hello, world! beside a script that waits 100 ms, 10 to 1", b"Hello, world!", script="hello",
-             slow="sleep", modes=("", KEEP), connections=6,
+             slow="sleep", modes=("", KEEP), connections=6, keep_others=False,
              ours=(Variant("alone", "alone", alone=True), Variant()),
              others=(Variant("alone", "alone", alone=True), Variant()),
              without=_without("it has no scripts", "c")),
@@ -143,7 +146,7 @@ WORKLOADS: Dict[str, Workload] = {workload.name: workload for workload in (
              ours=(Variant("1-thread", "1 worker of 1 thread", "Workers = 1\nWorkerThreads = 1"),
                    Variant("2-threads", "1 worker of 2 threads", "Workers = 1\nWorkerThreads = 2")),
              without=_without("it has no scripts", "c")),
-    # Not among --all.
+    Workload("footprint", "At rest", b"", script="hello", without=_only_ours("what rests differs too much")),
     Workload("table", "A page of 100 rows, escaped", rb"(?s)<!DOCTYPE html>.*</table>\n", on_request=True,
              without=_without("not written for it", "c", "uwsgi", "uwsgi-fcgi", "wsapi", "nginx")),
     Workload("large", "1 MB in one piece", rb"(?:0123456789abcdef){65536}", on_request=True,
