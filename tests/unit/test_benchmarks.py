@@ -104,9 +104,9 @@ def test_aims_are_ratios_and_differences_inside_one_run(bench):
 def test_a_column_that_no_row_has_is_left_out(bench):
     rows, _ = summary(bench, "json", luafcgid2=[sample(bench)], php=[sample(bench, rate=12345.0)])
     lines = bench.report.table(rows).splitlines()
-    assert lines[1].split() == "server requests/s p50 ms p99 ms p99.9 ms CPU us + nginx PSS MB failures".split()
+    assert lines[1].split() == "server requests/s spread p50 ms p99 ms p99.9 ms CPU us + nginx PSS MB failures".split()
     assert lines[0] == lines[2] == lines[-1]
-    assert lines[3].split()[-8:] == ["100", "1.00", "2.00", "3.00", "50.0", "90.0", "1.0", "0"]
+    assert lines[3].split()[-10:] == ["100", "0", "%", "1.00", "2.00", "3.00", "50.0", "90.0", "1.0", "0"]
     assert lines[4].startswith("php-fpm, 2 children ") and len(lines[3]) == len(lines[4]) == len(lines[0])
 
 
