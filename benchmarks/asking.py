@@ -141,7 +141,8 @@ def started(workload: Workload, there: Sequence[Place], nginx_workers: int) -> I
             many.write(scripts, max(place.variant.many for place in there))
         for place in there:
             os.mkdir(os.path.join(folder, place.name))
-            task = Task(workload.asked, workload.slow, place.variant.settings, scripts if place.variant.many else "")
+            task = Task(workload.asked, workload.slow, place.variant.settings, scripts if place.variant.many else "",
+                        nginx_workers)
             running = stack.enter_context(place.server.start(os.path.join(folder, place.name), task))
             tasks[place.name] = (place, task, running)
         urls, pids = stack.enter_context(front.started(folder, nginx_workers, tasks))

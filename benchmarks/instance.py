@@ -24,13 +24,14 @@ class Task:
 
     `script`: the name of the script of most requests, `slow` of the others, "" if there are none.  `settings`: lines
     for luafcgid2's configuration; other servers have no use for them.  `many`: a folder of scripts that are asked for
-    by their names instead, "" if there is none.
+    by their names instead, "" if there is none.  `processes` of a web server that runs them itself.
     """
 
     script: str = "hello"
     slow: str = ""
     settings: str = ""
     many: str = ""
+    processes: int = 1
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,12 @@ def start_wsapi(folder: str, task: Task) -> Iterator[Running]:
         yield running
 
 
+def longest_queue() -> int:
+    """BACKLOG, or less where the kernel allows less: uWSGI does not start with more."""
+    with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
+        return min(BACKLOG, int(file.read()))
+
+
 @contextlib.contextmanager
 def _uwsgi(folder: str, task: Task, *sockets: str) -> Iterator[Running]:
     program = shutil.which("uwsgi_lua51")
@@ -51,7 +57,7 @@ def _uwsgi(folder: str, task: Task, *sockets: str) -> Iterator[Running]:
     path = os.path.join(folder, "uwsgi.sock")
     # It serves one application; the slow one answers both kinds of requests.
     application = os.path.join(WSAPI, (task.slow or task.script) + ".lua")
-    command = [program, "--master", "--die-on-term", "--processes", "2", "--disable-logging", "--listen", str(BACKLOG),
+    command = [program, "--master", "--die-on-term", "--processes", "2", "--disable-logging", "--listen", str(longest_queue()),
                "--logto", os.path.join(folder, "uwsgi.log"), "--lua", application,
                *(word.format(path=path) for word in sockets)]
     # It says on standard error what its log has, too.
@@ -86,5 +92,5 @@ def start_nginx(folder: str, task: Task) -> Iterator[Running]:
         locations.append(nginx.LUA.format(where="= /" + nginx.SLOW, script=os.path.join(scripts, task.slow + ".lua")))
     if task.many:
         locations = [nginx.LUA.format(where="~ ^/(?<file>[a-z0-9]+)$", script=task.many + "/nginx/$file.lua")]
-    with nginx.started(folder, 1, "\n".join(locations), modules=modules) as (url, pids):
+    with nginx.started(folder, task.processes, "\n".join(locations), modules=modules) as (url, pids):
         yield Running("", pids, url)
