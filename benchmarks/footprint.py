@@ -59,4 +59,4 @@ def measure(rounds: int, seconds: float) -> Dict[str, Any]:
                            ("first_answer", asking.first_answer(servers.SERVERS[OURS], "hello"))):
             found.setdefault(key, []).append(value)
     row = {key: statistics.median(values) for key, values in found.items()}
-    return {OURS: {**row, "failures": 0, "server": OURS, "title": servers.SERVERS[OURS].title + ", 2 workers"}}
+    return {OURS: {**row, "failures": 0, "server": OURS, "title": servers.SERVERS[OURS].title}}

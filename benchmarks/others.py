@@ -57,8 +57,8 @@ def _uwsgi(folder: str, task: Task, *sockets: str) -> Iterator[Running]:
     path = os.path.join(folder, "uwsgi.sock")
     # It serves one application; the slow one answers both kinds of requests.
     application = os.path.join(WSAPI, (task.slow or task.script) + ".lua")
-    command = [program, "--master", "--die-on-term", "--processes", "2", "--disable-logging", "--listen", str(longest_queue()),
-               "--logto", os.path.join(folder, "uwsgi.log"), "--lua", application,
+    command = [program, "--master", "--die-on-term", "--processes", "2", "--disable-logging",
+               "--listen", str(longest_queue()), "--logto", os.path.join(folder, "uwsgi.log"), "--lua", application,
                *(word.format(path=path) for word in sockets)]
     # It says on standard error what its log has, too.
     with processes.started(command, cwd=folder, stderr=subprocess.DEVNULL) as pids:

@@ -22,7 +22,7 @@ MEGABYTE = 1 / 1048576
 COLUMNS: Tuple[Tuple[str, str, str, float], ...] = (
     ("requests/s", "rate", "%.0f", 1), ("spread", "spread", "%.0f %%", 100), ("of C", "rate_ratio", "%.2f", 1),
     ("p50 ms", "p50", "%.2f", 1), ("p99 ms", "p99", "%.2f", 1), ("p99.9 ms", "p999", "%.2f", 1),
-    ("CPU us", "cpu", "%.1f", 1), ("of C", "cpu_ratio", "%.2f", 1), ("+ nginx", "cpu_all", "%.1f", 1),
+    ("CPU us", "cpu", "%.1f", 1), ("of C", "cpu_ratio", "%.2f", 1), ("with nginx", "cpu_all", "%.1f", 1),
     ("PSS MB", "pss", "%.1f", MEGABYTE), ("bytes each", "each", "%.0f", 1),
     ("KB a worker", "worker", "%.0f", 1 / 1024), ("KB a state", "clone", "%.1f", 1 / 1024),
     ("wake-ups/s", "wakeups", "%.1f", 1), ("failures", "failures", "%d", 1), ("start s", "first_answer", "%.2f", 1))
@@ -108,8 +108,8 @@ def caption(workload: Workload, seconds: float, rounds: int, workers: int) -> st
             else "wrk with %d connections") % workload.connections
     text = (
         "%s of %g s, workload ``%s``: %s, nginx with %d worker process%s, unix sockets, %d cores, %s, Python %s. CPU "
-        "is the server's own user and system time for one request, ``+ nginx`` together with nginx's, PSS its memory, "
-        "spread the range of the rounds' requests/s.%s" % (
+        "is the server's own user and system time for one request, ``with nginx`` together with nginx's, PSS its "
+        "memory, spread the range of the rounds' requests/s.%s" % (
             "Medians of %d interleaved rounds" % rounds if rounds > 1 else "One round", seconds, workload.name, load,
             workers, "es" if workers != 1 else "", os.cpu_count() or 1, platform.machine(), platform.python_version(),
             "" if "c" in workload.without else
@@ -123,6 +123,6 @@ def left_out(reasons: Mapping[str, str], titles: Mapping[str, str]) -> str:
         return ""
     grouped: Dict[str, List[str]] = {}
     for key, reason in reasons.items():
-        grouped.setdefault(reason, []).append(titles[key].partition(",")[0])
+        grouped.setdefault(reason, []).append(titles[key])
     text = "Not there: " + "; ".join("%s (%s)" % (", ".join(names), reason) for reason, names in grouped.items()) + "."
     return textwrap.fill(text, 118)

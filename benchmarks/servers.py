@@ -168,14 +168,14 @@ def start_ours_with_redis(folder: str, task: Task) -> Iterator[Running]:
 
 
 SERVERS: Dict[str, Server] = {server.key: server for server in (
-    Server("c", "bare C responder, 2 processes", "%s.lua", start_responder),
-    Server("luafcgid2", "luafcgid2, default settings", "%s.lua", start_ours),
+    Server("c", "bare C responder", "%s.lua", start_responder),
+    Server("luafcgid2", "luafcgid2", "%s.lua", start_ours),
     Server("redis", "luafcgid2 and redis-server", "%s.lua", start_ours_with_redis, only="session"),
-    Server("php", "php-fpm, 2 children", "%s.php", start_php),
-    Server("uwsgi-fcgi", "uWSGI's Lua over FastCGI, 2 processes", "wsapi/%s.lua", others.start_uwsgi_fcgi, keeps=False),
-    Server("uwsgi", "uWSGI's Lua over uwsgi, 2 processes", "wsapi/%s.lua", others.start_uwsgi, keeps=False,
+    Server("php", "php-fpm", "%s.php", start_php),
+    Server("uwsgi-fcgi", "uWSGI's Lua (FastCGI)", "wsapi/%s.lua", others.start_uwsgi_fcgi, keeps=False),
+    Server("uwsgi", "uWSGI's Lua (uwsgi)", "wsapi/%s.lua", others.start_uwsgi, keeps=False,
            protocol="uwsgi"),
-    Server("wsapi", "lua-wsapi-fcgi, 2 processes", "wsapi/%s.lua", others.start_wsapi),
-    Server("nginx", "nginx's Lua, in the web server", "nginx/%s.lua", others.start_nginx, keeps=False,
+    Server("wsapi", "lua-wsapi-fcgi", "wsapi/%s.lua", others.start_wsapi),
+    Server("nginx", "nginx's own Lua", "nginx/%s.lua", others.start_nginx, keeps=False,
            protocol="http"),
 )}

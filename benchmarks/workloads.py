@@ -134,7 +134,7 @@ WORKLOADS: Dict[str, Workload] = {workload.name: workload for workload in (
              others=(Variant("", "1,000 scripts", many=1000),),
              without={"c": "it has no scripts", **_without(ONE_STATE, "uwsgi", "uwsgi-fcgi")}),
     Workload("idle", "Beside idle connections", b"Hello, world!", script="hello", modes=("", KEEP),
-             ours=tuple(Variant(str(idle) if idle else "", "{:,} idle".format(idle), "MaxConnections = 8192", idle)
+             ours=tuple(Variant(str(idle or ""), "{:,} idle connections".format(idle), "MaxConnections = 8192", idle)
                         for idle in (0, 100, 1000, 5000)),
              without={**_only_ours(ONE_EACH), "nginx": "it is the web server, whose clients are another measure"}),
     Workload("mixed", "Hello, world! beside a script that waits 100 ms, 10 to 1", b"Hello, world!", script="hello",
