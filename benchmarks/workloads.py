@@ -22,9 +22,9 @@ HEADERS = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/201001
 ORDER = b'{"customer": "Ada", "items": [%s]}' % b", ".join(
     b'{"name": "article %d", "price": %d, "count": %d}' % (number, number * 3 + 1, number % 4 + 1)
     for number in range(20))
-ONE_STATE = "it serves one application in one Lua state a process"
-NO_LIBRARY = "it has no library for this"
-ONE_EACH = "each of its processes serves one connection: idle ones that are kept hold all of them"
+ONE_STATE = "serves one application in one Lua state a process"
+NO_JSON, NO_SESSIONS = "C brings no JSON", "brings no sessions"
+ONE_EACH = "a process serves one connection: idle ones that are kept hold all of them"
 
 
 @dataclass(frozen=True)
@@ -117,36 +117,36 @@ WORKLOADS: Dict[str, Workload] = {workload.name: workload for workload in (
              ours=(Variant("1-thread", "1 thread a worker", "WorkerThreads = 1"),
                    Variant("", "4 threads a worker"),
                    Variant("16-threads", "16 threads a worker", "WorkerThreads = 16")),
-             without=_only_ours("threads are not theirs")),
+             without=_only_ours("has no threads")),
     Workload("env", "30 variables of the request, all read", rb"30 variables, [0-9]{3} bytes", headers=HEADERS,
              modes=("", KEEP)),
     Workload("page", "A page of 64 KB in 2,000 pieces", rb"(<li>[^<]{23}</li>\n){2000}"),
     Workload("json", "JSON: an order of 20 items decoded, an answer encoded",
              rb'\{("(total|count)":(1550|20)(\.0)?,?){2}\}', method="POST", body=ORDER,
-             headers={"Content-Type": "application/json"}, without=_without(NO_LIBRARY, "c")),
+             headers={"Content-Type": "application/json"}, without=_without(NO_JSON, "c")),
     Workload("session", "A session variable read and written", rb"visits: [0-9]+",
-             without=_without(NO_LIBRARY, "c", "uwsgi", "uwsgi-fcgi", "wsapi", "nginx")),
+             without=_without(NO_SESSIONS, "c", "uwsgi", "uwsgi-fcgi", "wsapi", "nginx")),
     Workload("post", "POST of 1 MB, read by the script", rb"1048576", method="POST", body=b"0123456789abcdef" * 65536,
              headers={"Content-Type": "application/octet-stream"}),
     Workload("download", "Download of 10 MB", rb"(?:0123456789abcdef){655360}"),
     Workload("lru", "1,000 scripts of 100 lines in turn", rb"Hello, world!",
              ours=(Variant("hit", "10 scripts, always kept", many=10), Variant("", "1,000 scripts", many=1000)),
              others=(Variant("", "1,000 scripts", many=1000),),
-             without={"c": "it has no scripts", **_without(ONE_STATE, "uwsgi", "uwsgi-fcgi")}),
+             without={"c": "has no scripts", **_without(ONE_STATE, "uwsgi", "uwsgi-fcgi")}),
     Workload("idle", "Beside idle connections", b"Hello, world!", script="hello", modes=("", KEEP),
              ours=tuple(Variant(str(idle or ""), "{:,} idle connections".format(idle), "MaxConnections = 8192", idle)
                         for idle in (0, 100, 1000, 5000)),
-             without={**_only_ours(ONE_EACH), "nginx": "it is the web server, whose clients are another measure"}),
+             without={**_only_ours(ONE_EACH), "nginx": "is the web server, whose clients are another measure"}),
     Workload("mixed", "Hello, world! beside a script that waits 100 ms, 10 to 1", b"Hello, world!", script="hello",
              slow="sleep", modes=("", KEEP), connections=6, keep_others=False,
              ours=(Variant("alone", "alone", alone=True), Variant()),
              others=(Variant("alone", "alone", alone=True), Variant()),
-             without=_without("it has no scripts", "c")),
+             without=_without("has no scripts", "c")),
     Workload("cpu", "A script that computes (spectral norm of 100)", rb"1\.274219991", connections=4,
              ours=(Variant("1-thread", "1 worker of 1 thread", "Workers = 1\nWorkerThreads = 1"),
                    Variant("2-threads", "1 worker of 2 threads", "Workers = 1\nWorkerThreads = 2")),
-             without=_without("it has no scripts", "c")),
-    Workload("footprint", "At rest", b"", script="hello", without=_only_ours("what rests differs too much")),
+             without=_without("has no scripts", "c")),
+    Workload("footprint", "At rest", b"", script="hello", without=_only_ours("not looked at")),
     Workload("table", "A page of 100 rows, escaped", rb"(?s)<!DOCTYPE html>.*</table>\n", on_request=True,
              without=_without("not written for it", "c", "uwsgi", "uwsgi-fcgi", "wsapi", "nginx")),
     Workload("large", "1 MB in one piece", rb"(?:0123456789abcdef){65536}", on_request=True,
