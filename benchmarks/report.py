@@ -70,11 +70,11 @@ def lines(cells: Sequence[Sequence[str]]) -> str:
 
 
 def table(rows: Mapping[str, Any]) -> str:
-    """The rows of one workload."""
+    """The rows of one workload.  What a row lacks is left empty: a hyphen would begin a list."""
     columns = [column for column in COLUMNS if any(column[1] in row for row in rows.values())]
     cells = [["server", *(column[0] for column in columns)]]
     for row in rows.values():
-        cells.append([row["title"], *(form % (row[key] * scale) if key in row else "-"
+        cells.append([row["title"], *(form % (row[key] * scale) if key in row else ""
                                       for _, key, form, scale in columns)])
     return lines(cells)
 
@@ -90,7 +90,7 @@ def overview(results: Sequence[Mapping[str, Any]]) -> str:
         for key in SHORT:
             found = [row["cpu"] for name, row in result["rows"].items()
                      if row["server"] == key and not name.startswith((key + "-alone", key + "-hit"))]
-            line.append("%.0f" % min(found) if found else "-")
+            line.append("%.0f" % min(found) if found else "")
         cells.append(line)
     return lines(cells)
 
