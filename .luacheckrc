@@ -14,6 +14,7 @@ local script = {
 }
 files["examples"] = script
 files["benchmarks/scripts"] = script
+files["benchmarks/scripts/nginx"] = {globals = {"ngx"}}
 -- One of them is a StartupScript, another one uses what that defines.
 files["docs/recipes"] = {
   globals = {"main", "page", "BeforeRequest"}, read_globals = script.read_globals, ignore = script.ignore,

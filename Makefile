@@ -24,10 +24,12 @@ EXTRAS ?= redis,doctor,top,forms
 
 DEB_PACKAGES = debhelper dpkg-dev python3 python3-venv
 LINT_PACKAGES = lua-check shellcheck
-TEST_PACKAGES = $(DEB_PACKAGES) $(LINT_PACKAGES) chromium chromium-driver curl faketime fish groff iproute2 lighttpd \
-	logrotate lua-cgi lua-cjson lua-cosmo lua-coxpcall lua-filesystem lua-lpeg lua-orbit lua-rings lua-socket \
-	lua-sql-sqlite3 lua-wsapi man-db mandoc nginx openssl procps redis-server spawn-fcgi strace systemd wrk zsh
-BENCH_PACKAGES = gcc libc6-dev libfcgi-dev nginx php-fpm procps redis-server wrk
+TEST_PACKAGES = $(DEB_PACKAGES) $(LINT_PACKAGES) $(BENCH_PACKAGES) chromium chromium-driver curl faketime fish \
+	groff iproute2 lighttpd logrotate lua-cgi lua-cosmo lua-coxpcall lua-filesystem lua-lpeg lua-orbit lua-rings \
+	lua-sql-sqlite3 man-db mandoc openssl spawn-fcgi strace systemd zsh
+# php-fpm comes with its opcache.
+BENCH_PACKAGES = gcc libc6-dev libfcgi-dev libnginx-mod-http-lua lua-cjson lua-socket lua-wsapi lua-wsapi-fcgi nginx \
+	php-fpm procps redis-server uwsgi-core uwsgi-plugin-lua5.1 wrk
 
 # One stamp per Python: another PYTHON makes the virtualenv anew, and so all that is in it.
 PYVERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -78,7 +80,7 @@ help:
 	@echo 'make fuzz       hostile input for the decoders and a server   (FUZZ="--seconds 600 params")'
 	@echo 'make lint       ruff, mypy, bandit, luacheck, shellcheck; make test does so, too'
 	@echo 'make coverage   every test, and which lines of the package none reaches'
-	@echo 'make bench      against a bare C responder and php-fpm   (BENCH="--seconds 5 --script session")'
+	@echo 'make bench      against a bare C responder, php-fpm, uWSGI and others   (BENCH="--workload session", BENCH=--all)'
 	@echo 'make bench-sessions   what a session costs among 100 and among 100,000 others'
 	@echo 'make bench-idle   what requests cost beside a thousand idle and trickling connections'
 	@echo 'make soak       ten minutes of mixed load with kills   (BENCH="--seconds 3600")'

@@ -11,57 +11,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import resource
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from typing import Dict, Iterator, List, Sequence
 
+import crowd
 import servers
 
 sys.path.insert(1, os.path.dirname(servers.HERE))
-from luafcgid2 import client, records  # noqa: E402
-from luafcgid2.params import encode  # noqa: E402
+from luafcgid2 import client  # noqa: E402
 
-TRICKLE_SECONDS = 2.0
 HEADLINE = "%-28s %10s %10s %10s %12s"
 LINE = "%-28s %10.0f %10.0f %10.0f %12.0f"
 WITHOUT, WITH = "the crowd is elsewhere", "%d idle and trickling"
-
-
-def play_crowd(path: str, size: int) -> None:
-    """Connect `size` times, say so, and send a byte on every second connection now and then, until stdin ends."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    crowd: List[socket.socket] = []
-    for number in range(size):
-        one = socket.socket(socket.AF_UNIX)
-        one.connect(path)
-        if number % 2:
-            one.send(records.begin(1) + records.header(records.PARAMS, 1, records.MAX_CONTENT))
-        crowd.append(one)
-    print("here", flush=True)
-    os.set_blocking(0, False)
-    while sys.stdin.buffer.read() is None:
-        for one in crowd[1::2]:
-            one.send(b"x")
-            time.sleep(TRICKLE_SECONDS / size * 2)
-
-
-@contextlib.contextmanager
-def crowd(path: str, size: int) -> Iterator[None]:
-    """A crowd of `size` connections at the unix socket `path` while the block runs."""
-    command = [sys.executable, os.path.abspath(__file__), "--play-crowd", path, "--connections", str(size)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        try:
-            if process.stdout.readline() != b"here\n":
-                raise servers.Missing("the crowd cannot connect: raise `ulimit -n` above %d" % size)
-            yield
-        finally:
-            process.stdin.close()
 
 
 @contextlib.contextmanager
@@ -78,11 +43,7 @@ def unserved(path: str, size: int) -> Iterator[None]:
 
 def latencies(path: str, seconds: float, keep: bool) -> List[float]:
     """Microseconds that requests took, one after the other, on one kept connection or on one each."""
-    script = os.path.join(servers.SCRIPTS, "hello.lua")
-    data = (records.begin(1, records.RESPONDER, records.KEEP_CONN if keep else 0)
-            + records.pack(records.PARAMS, 1, encode({"SCRIPT_FILENAME": script, "DOCUMENT_ROOT": servers.SCRIPTS,
-                                                      "REQUEST_METHOD": "GET", "SCRIPT_NAME": "/hello.lua"}))
-            + records.tail(1))
+    data = crowd.hello(keep)
     found: List[float] = []
     end = time.monotonic() + seconds
     with contextlib.ExitStack() as stack:
@@ -115,7 +76,8 @@ def measure(options: argparse.Namespace) -> Dict[str, List[float]]:
         for number in range(options.rounds):
             nowhere = os.path.join(folder, "nowhere-%d" % number)
             for title, where in ((WITHOUT, nowhere), (WITH % options.connections, running.path)):
-                with unserved(nowhere, options.connections), crowd(where, options.connections):
+                with unserved(nowhere, options.connections), crowd.crowd(
+                        where, options.connections, crowd.TRICKLING):
                     for keep, word in ((False, ""), (True, ", kept")):
                         found.setdefault(title + word, []).extend(latencies(running.path, options.seconds, keep))
     return found
@@ -137,11 +99,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement (%(default)s)")
     parser.add_argument("--check", type=float, metavar="FACTOR",
                         help="fail if the crowd multiplies a median by more than this")
-    parser.add_argument("--play-crowd", metavar="PATH", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.play_crowd:
-        play_crowd(options.play_crowd, options.connections)
-        return 0
     try:
         found = measure(options)
     except servers.Missing as error:

@@ -6,6 +6,7 @@ it.  It reads Linux's /proc and never looks for a process by name.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import signal
 import subprocess
@@ -64,6 +65,16 @@ def pss_bytes(roots: Iterable[int]) -> int:
     return total
 
 
+def switches(roots: Iterable[int]) -> int:
+    """How often threads of `roots` and descendants were put to sleep or aside: what wakes up sleeps again."""
+    total = 0
+    for pid in tree(roots):
+        for path in glob.glob("/proc/%d/task/*/status" % pid):
+            with contextlib.suppress(OSError), open(path) as file:
+                total += sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
+    return total
+
+
 def _alive(known: Set[Tuple[int, str]]) -> List[int]:
     """Of (id, start time), the ids that are still the same process and no zombie."""
     return [pid for pid, begun in known for fields in [_stat(pid)]
@@ -93,7 +104,7 @@ def stop(children: Sequence["subprocess.Popen[bytes]"]) -> None:
 
 @contextlib.contextmanager
 def started(*commands: Sequence[str], stdin: Any = subprocess.DEVNULL,
-            cwd: Any = None) -> Iterator[Tuple[int, ...]]:
+            stderr: Any = None, cwd: Any = None) -> Iterator[Tuple[int, ...]]:
     """Runs `commands` side by side, yields their process ids, and stops them and their descendants.
 
     Each leads a session of its own, so that Ctrl-C reaches the benchmark first and the end is orderly.
@@ -101,7 +112,8 @@ def started(*commands: Sequence[str], stdin: Any = subprocess.DEVNULL,
     children: List["subprocess.Popen[bytes]"] = []
     try:
         for command in commands:
-            children.append(subprocess.Popen(command, stdin=stdin, cwd=cwd, start_new_session=True))
+            children.append(subprocess.Popen(
+                command, stdin=stdin, stderr=stderr, cwd=cwd, start_new_session=True))
         yield tuple(child.pid for child in children)
     finally:
         stop(children)

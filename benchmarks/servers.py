@@ -1,7 +1,7 @@
 """The servers that are compared: how each is built, configured, started and stopped.
 
-In: a folder for sockets, logs and configurations.  Out: a context manager per server that yields a Running.
-bench.py calls it.  It measures nothing and starts no web server.  All are started in the foreground and
+In: a folder for sockets, logs and configurations, and a Task.  Out: a context manager per server that yields a Running,
+and SERVERS, the table of all.  It measures nothing and starts no web server.  All are started in the foreground and
 stopped by the process ids that were ours.
 """
 from __future__ import annotations
@@ -18,12 +18,10 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, Sequence, Tuple
 
+import others
 import processes
+from instance import BACKLOG, HERE, READY_SECONDS, SCRIPTS, Missing, Running, Task
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-SCRIPTS = os.path.join(HERE, "scripts")
-BACKLOG = 1024
-READY_SECONDS = 10.0
 PHP_FPM_CONFIG = """\
 [global]
 daemonize = no
@@ -35,6 +33,8 @@ listen.backlog = {backlog}
 pm = static
 pm.max_children = {children}
 php_admin_value[session.save_path] = {folder}
+php_admin_value[opcache.enable] = 1
+php_admin_value[post_max_size] = 16M
 {user}
 """
 OUR_CONFIG = """\
@@ -42,48 +42,45 @@ Listen = "{path}"
 LogFilePath = "{folder}/luafcgid2.log"
 PidFile = "{folder}/luafcgid2.pid"
 SessionStore = "{store}"
-"""
+{settings}"""
+HELLO = Task()
 USER = "user = root\ngroup = root"
+# The workloads that responder.c knows.
+RESPONDER_MODES = ("hello", "env", "page", "post", "download")
 
-
-class Missing(Exception):
-    """Something that a server needs is not installed; the message says what and how to get it."""
-
-
-@dataclass(frozen=True)
-class Running:
-    """A started server: the unix socket it listens on and the ids of the processes we started."""
-
-    path: str
-    pids: Tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Server:
     """One of the compared servers.
 
-    `extension` of its scripts; "" if it looks at none.  `start(folder)` is a context manager of a Running and
-    raises Missing.  `only_script`: the one script for which it differs from the others.
+    `start(folder, task)` is a context manager of a Running and raises Missing.  `names` gives the file of a script by
+    its name, below SCRIPTS or another folder of that shape.  `keeps`: whether it knows fastcgi_keep_conn.  `protocol`:
+    what the web server in front speaks to it; "http" if none is in front.  `only`: the one workload that it is for.
     """
 
     key: str
     title: str
-    extension: str
-    start: Callable[[str], "contextlib.AbstractContextManager[Running]"]
-    only_script: str = ""
+    names: str
+    start: Callable[[str, Task], "contextlib.AbstractContextManager[Running]"]
+    keeps: bool = True
+    protocol: str = "fastcgi"
+    only: str = ""
 
-    def runs(self, script: str) -> bool:
-        """Whether it is compared by default where `script` is."""
-        return self.only_script in ("", script)
+    def script(self, name: str, folder: str = SCRIPTS) -> str:
+        """Path of the script `name` as this server runs it."""
+        return os.path.join(folder, self.names % name)
 
-    def script(self, name: str) -> str:
-        """Path of the script `name` as this server would run it."""
-        return os.path.join(SCRIPTS, name + (self.extension or ".lua"))
+    def runs(self, name: str) -> bool:
+        """Whether there is a script `name` for it; the C responder has what it knows built in."""
+        return name in RESPONDER_MODES if self.key == "c" else os.path.exists(self.script(name))
 
 
 def build_responder(folder: str) -> str:
-    """Compiles responder.c into `folder` and returns the program's path; raises Missing."""
+    """Compiles responder.c into `folder`, unless it is there, and returns the program's path; raises Missing."""
     program = os.path.join(folder, "responder")
+    if os.path.exists(program):
+        return program
     command = [os.environ.get("CC", "cc"), "-O2", "-Wall", "-o", program,
                os.path.join(HERE, "responder.c"), "-lfcgi"]
     try:
@@ -97,23 +94,21 @@ def build_responder(folder: str) -> str:
 
 
 @contextlib.contextmanager
-def start_responder(folder: str) -> Iterator[Running]:
-    """Two processes on one inherited socket, in the manner of `spawn-fcgi -F 2`."""
-    program = build_responder(folder)
-    path = os.path.join(folder, "c.sock")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(path)
-        listener.listen(BACKLOG)
-        with processes.started(*([[program]] * 2), stdin=listener) as pids:
-            yield Running(path, pids)
+def start_responder(folder: str, task: Task) -> Iterator[Running]:
+    """Two processes on one inherited socket, as `spawn-fcgi -F 2` starts them."""
+    command = [build_responder(folder), task.script]
+    with others.on_inherited_socket(os.path.join(folder, "c.sock"), command) as running:
+        yield running
 
 
 @contextlib.contextmanager
-def start_php(folder: str) -> Iterator[Running]:
-    """Debian's php-fpm with two children that stay."""
+def start_php(folder: str, task: Task) -> Iterator[Running]:
+    """Debian's php-fpm with two children that stay, and its cache of compiled scripts."""
     found = sorted(glob.glob("/usr/sbin/php-fpm[0-9]*")) or list(filter(None, [shutil.which("php-fpm")]))
     if not found:
         raise Missing("php-fpm is not installed: apt-get install php-fpm")
+    if not glob.glob("/etc/php/*/fpm/conf.d/*opcache.ini") and found[-1] != shutil.which("php-fpm"):
+        raise Missing("php-fpm has no opcache: apt-get install php%s-opcache" % found[-1].rpartition("fpm")[2])
     path, config = os.path.join(folder, "php.sock"), os.path.join(folder, "php-fpm.conf")
     root = os.geteuid() == 0
     with open(config, "w") as file:
@@ -131,11 +126,11 @@ def our_command() -> Sequence[str]:
 
 
 @contextlib.contextmanager
-def start_ours(folder: str, store: str = "") -> Iterator[Running]:
-    """luafcgid2 with default settings; only the paths are set, and the session store."""
+def start_ours(folder: str, task: Task = HELLO, store: str = "") -> Iterator[Running]:
+    """luafcgid2 with default settings; only the paths are set, the session store, and what the task says."""
     path, config = os.path.join(folder, "luafcgid2.sock"), os.path.join(folder, "luafcgid2.lua")
     with open(config, "w") as file:
-        file.write(OUR_CONFIG.format(folder=folder, path=path,
+        file.write(OUR_CONFIG.format(folder=folder, path=path, settings=task.settings,
                                      store=store or "sqlite://%s/state.db" % folder))
     with processes.started([*our_command(), config], cwd=os.path.dirname(HERE)) as pids:
         yield Running(path, pids)
@@ -164,17 +159,23 @@ def redis_server(folder: str) -> Iterator[Tuple[str, Tuple[int, ...]]]:
 
 
 @contextlib.contextmanager
-def start_ours_with_redis(folder: str) -> Iterator[Running]:
+def start_ours_with_redis(folder: str, task: Task) -> Iterator[Running]:
     """luafcgid2 and a redis-server; the figures are those of both."""
     if importlib.util.find_spec("redis") is None:
         raise Missing("the redis client is not installed: pip install 'luafcgid2[redis]'")
-    with redis_server(folder) as (url, redis_pids), start_ours(folder, url) as running:
+    with redis_server(folder) as (url, redis_pids), start_ours(folder, task, url) as running:
         yield Running(running.path, running.pids + redis_pids)
 
 
 SERVERS: Dict[str, Server] = {server.key: server for server in (
-    Server("c", "bare C responder, 2 processes", "", start_responder),
-    Server("luafcgid2", "luafcgid2, default settings", ".lua", start_ours),
-    Server("redis", "luafcgid2 and redis-server", ".lua", start_ours_with_redis, "session"),
-    Server("php", "php-fpm, 2 children", ".php", start_php),
+    Server("c", "bare C responder", "%s.lua", start_responder),
+    Server("luafcgid2", "luafcgid2", "%s.lua", start_ours),
+    Server("redis", "luafcgid2 and redis-server", "%s.lua", start_ours_with_redis, only="session"),
+    Server("php", "php-fpm", "%s.php", start_php),
+    Server("uwsgi-fcgi", "uWSGI's Lua (FastCGI)", "wsapi/%s.lua", others.start_uwsgi_fcgi, keeps=False),
+    Server("uwsgi", "uWSGI's Lua (uwsgi)", "wsapi/%s.lua", others.start_uwsgi, keeps=False,
+           protocol="uwsgi"),
+    Server("wsapi", "lua-wsapi-fcgi", "wsapi/%s.lua", others.start_wsapi),
+    Server("nginx", "nginx's own Lua", "nginx/%s.lua", others.start_nginx, keeps=False,
+           protocol="http"),
 )}

@@ -1,8 +1,8 @@
 """What this site has beyond Sphinx: pages made from the project's own tables, and names of Lua and of config.lua.
 
 In: the checkout.  Out: the directive `made` puts what a table says into a page (`.. made:: api`, `settings`,
-`changes`, `luafcgid`), `readme` does so with chapters of README.rst, `charts` draws; `luaname` and `setting` describe
-one name, and the roles `lua` and `setting` link to it.
+`changes`, `luafcgid`), `readme` does so with chapters of README.rst, `charts` draws and `workloads` shows what was
+measured; `luaname` and `setting` describe one name, and the roles `lua` and `setting` link to it.
 """
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "benchmarks")]
 
 import annotations  # noqa: E402
 import charts  # noqa: E402
+import published  # noqa: E402
 from luafcgid2 import reference  # noqa: E402
 from luafcgid2.options import OPTIONS  # noqa: E402
 
 TYPES = os.path.join(ROOT, "luafcgid2", "types", "luafcgid2.lua")
 README = os.path.join(ROOT, "README.rst")
-RESULTS = os.path.join(ROOT, "benchmarks", "results", "hello.json")
+RESULTS = os.path.join(ROOT, "benchmarks", "results", "%s.json")
 
 
 def _text(path: str) -> str:
@@ -94,15 +95,30 @@ class Readme(SphinxDirective):
 
 
 class Charts(SphinxDirective):
-    """`.. charts::`: the committed results of `make bench`, a picture for each figure."""
+    """`.. charts:: WORKLOAD`: the committed results of `make bench`, a picture for each figure."""
+
+    required_arguments = 1
 
     def run(self) -> List[nodes.Node]:
-        self.env.note_dependency(RESULTS)
-        results = json.loads(_text(RESULTS))
+        path = RESULTS % self.arguments[0]
+        self.env.note_dependency(path)
+        results = json.loads(_text(path))
         made: List[nodes.Node] = []
-        for figure in charts.FIGURES:
+        for figure in charts.figures(results):
             made.append(nodes.raw("", '<div class="chart">%s</div>' % charts.svg(results, figure), format="html"))
         return made
+
+
+class Workloads(SphinxDirective):
+    """`.. workloads::`: a section for each other workload that was measured."""
+
+    def run(self) -> List[nodes.Node]:
+        found = published.results()
+        for name in found:
+            self.env.note_dependency(RESULTS % name)
+        lines = published.sections(found).splitlines()
+        self.state_machine.insert_input(StringList(lines, published.__file__), published.__file__)
+        return []
 
 
 def _signature(env: Any, text: str, node: addnodes.desc_signature) -> str:
@@ -118,6 +134,7 @@ def setup(app: Sphinx) -> Any:
     """Called by Sphinx."""
     app.add_directive("made", Made)
     app.add_directive("charts", Charts)
+    app.add_directive("workloads", Workloads)
     app.add_directive("readme", Readme)
     app.add_object_type("luaname", "lua", indextemplate="single: %s", parse_node=_signature)
     app.add_object_type("setting", "setting", indextemplate="single: %s (setting)", parse_node=_signature)

@@ -1,0 +1,4 @@
+-- The whole body is read.
+function main(env, con)
+  Send(#Receive())
+end
