@@ -25,8 +25,9 @@ from luafcgid2.scoreboard import Scoreboard
 from luafcgid2.seat import Seat
 
 REQUESTS = 200
-# System calls of a whole request.  Python asks for the name of each socket that it is given.
-ON_ITS_OWN = {"accept4": 1, "getsockname": 1, "recvfrom": 1, "sendto": 1, "close": 1}
+# System calls of a whole request, at most.  Python asks for the name of each socket that it is given; where connections
+# come in bursts, the last accept finds nothing.
+ON_ITS_OWN = {"accept4": 2, "getsockname": 1, "recvfrom": 1, "sendto": 1, "close": 1}
 KEPT = {"recvfrom": 1, "sendto": 1}
 # Calls of Python functions, and of C functions from Python: lookups by name, clocks, the socket, the crossing.
 PYTHON_CALLS = {"call": 16, "c_call": 22}
@@ -58,11 +59,11 @@ def looks(calls: Dict[str, int]) -> int:
     return sum(calls[name] for name in ("epoll_wait", "futex", "poll", "sched_yield", "clock_nanosleep"))
 
 
-def exactly(calls: Dict[str, int], wanted: Dict[str, int]) -> None:
-    """Each of `wanted` so often a request; of all others together at most one in ten requests."""
+def no_more_than(wanted: Dict[str, int], calls: Dict[str, int]) -> None:
+    """At most so often a request as `wanted` says, and at least once; of all others together one in ten requests."""
     for name, number in wanted.items():
         # What starts and ends, and a connection whose request was late.
-        assert number * REQUESTS - 5 <= calls[name] <= number * REQUESTS * 1.1 + 10, (name, calls)
+        assert REQUESTS - 5 <= calls[name] <= number * REQUESTS * 1.1 + 10, (name, calls)
     assert sum(calls.values()) - looks(calls) - sum(calls[name] for name in wanted) <= REQUESTS * 0.1 + 10, calls
 
 
@@ -72,7 +73,7 @@ def test_a_request_on_a_connection_of_its_own_costs_five_system_calls() -> None:
         with Trace(worker) as trace:
             for _ in range(REQUESTS):
                 assert worker.ask().status == 200
-    exactly(trace.calls, ON_ITS_OWN)
+    no_more_than(ON_ITS_OWN, trace.calls)
 
 
 def test_a_request_on_a_kept_connection_costs_two() -> None:
@@ -81,7 +82,7 @@ def test_a_request_on_a_kept_connection_costs_two() -> None:
         with Trace(worker) as trace:
             for _ in range(REQUESTS):
                 assert kept.request(worker.params("hello.lua")).status == 200
-    exactly(trace.calls, KEPT)
+    no_more_than(KEPT, trace.calls)
 
 
 def count_calls(kept: bool) -> Dict[str, float]:
