@@ -1,8 +1,7 @@
 -- What happens once in a Lua state, before and while its script is loaded.
--- In: the settings that are wanted at once; then bytecode of the script and of StartupScript.  Out: globals that are
--- there while top-level code runs, the function that loads the script, and the address of the main coroutine;
--- `load_script` gives the kilobytes that the state takes, or nil, message, traceback.  Only boot.lua uses it; nobody
--- keeps it.
+-- In: the settings that are wanted at once.  Out: globals that are there while top-level code runs; what loads the
+-- script and StartupScript, and gives the kilobytes that the state takes, or nil, message, traceback; the address of
+-- the main coroutine.  Only boot.lua uses it; nobody keeps it.
 
 local import, host = ...
 local guard, later, faces, memory = import("guard"), import("later"), import("faces"), import("memory")
@@ -73,18 +72,16 @@ local function loaded_script(code, name)
   end
 end
 
--- The entry point; a script may keep it behind a metatable of _G, whose functions may fail.
 local now, settings, enter = host.now, host.first, host.enter
-local entrypoint = settings.entrypoint
+local entrypoint, local_c_modules = settings.entrypoint, settings.local_c_modules
 
+-- The entry point; a script may keep it behind a metatable of _G, whose functions may fail.
 local function entry()
   local main = rawget(G, entrypoint)
   if main ~= nil or getmetatable(G) == nil then return main end
   local ok, found = pcall(function() return G[entrypoint] end)
   return ok and found or nil
 end
-
-local local_c_modules = settings.local_c_modules
 
 local function load_script(number, root, dir, code, name, startup, startup_name)
   set_paths(root, dir, local_c_modules)
