@@ -13,7 +13,7 @@ JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)
 # make fuzz: options of tests/fuzz/guided.py.
 FUZZ ?=
 # make bench: options of benchmarks/bench.py; make bench-sessions: of benchmarks/sessions.py; make bench-idle: of
-# idle.py; make soak: of soak.py.
+# idle.py; make bench-states: of states.py; make soak: of soak.py.
 BENCH ?=
 # make install: DESTDIR is the root of a package being built.
 PREFIX ?= /usr/local
@@ -72,7 +72,7 @@ MADE_HERE = build/man
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' luafcgid2/__init__.py)
 
 .DEFAULT_GOAL = help
-.PHONY: help run docs test fuzz lint coverage bench bench-sessions bench-idle soak sample man deb install uninstall clean python
+.PHONY: help run docs test fuzz lint coverage bench bench-sessions bench-idle bench-states soak sample man deb install uninstall clean python
 
 help:
 	@echo 'make run        serve $(SITE)/ on http://$(HTTP)   (HTTP=host:port SITE=folder)'
@@ -82,6 +82,7 @@ help:
 	@echo 'make coverage   every test, and which lines of the package none reaches'
 	@echo 'make bench      against a bare C responder, php-fpm, uWSGI and others   (BENCH="--workload session", BENCH=--all)'
 	@echo 'make bench-sessions   what a session costs among 100 and among 100,000 others'
+	@echo 'make bench-states   what a Lua state costs, and a request that finds none (BENCH="--versions 5.3")'
 	@echo 'make bench-idle   what requests cost beside a thousand idle and trickling connections'
 	@echo 'make soak       ten minutes of mixed load with kills   (BENCH="--seconds 3600")'
 	@echo 'make sample     write etc/config.lua and the tables in README.rst and docs from the table of options'
@@ -132,6 +133,10 @@ bench-sessions:
 bench-idle:
 	@$(MAKE) --no-print-directory $(VENV)/bench
 	@exec $(VENV)/bin/python benchmarks/idle.py $(BENCH)
+
+bench-states:
+	@$(MAKE) --no-print-directory $(VENV)/bench
+	@exec $(VENV)/bin/python benchmarks/states.py $(BENCH)
 
 soak: $(VENV)/bench
 	@exec $(VENV)/bin/python benchmarks/soak.py $(BENCH)

@@ -160,19 +160,22 @@ class Target:
         self._address = 0
         self._prior: Tuple[Optional[int], int, int] = (None, 0, 0)
 
-    def attach(self, addresses: bytes) -> None:
-        """Take what coroutines.lua says of the state.  Where its tables are not as expected, coroutines are not
-        interrupted, the main one is."""
-        found = [int(part.rpartition(b"0x")[2], 16) if b"0x" in part else 0 for part in addresses.split(b";")]
+    def attach(self, main: bytes) -> None:
+        """Take what the prelude says of the state: the main coroutine, as Lua shows it."""
+        if self._interrupter is not None:
+            self._main = _address(main)
+
+    def track(self, stand_in: bytes, current: bytes, claimed: bytes) -> None:
+        """Take what coroutines.lua says of the state, when its script first uses coroutines: what stands for the main
+        one, and the two tables.  Where these are not as expected, coroutines are not interrupted, the main one is."""
         if self._interrupter is None:
             return
-        if len(found) == 1:
-            self._main = found[0]
-            return
-        self._main, self._stand_in = found[:2]
-        cells = self._interrupter.elements(found[2:], self._stand_in)
-        if cells and not self._is_claimed(cells[1]):
-            self._current, self._claimed = cells
+        with self._interrupter.lock:
+            expected = _address(stand_in)
+            cells = self._interrupter.elements([_address(current), _address(claimed)], expected)
+            if cells and not self._is_claimed(cells[1]):
+                self._current, self._claimed = cells
+                self._stand_in = expected
 
     def stop(self, message: str, still: Callable[[], bool]) -> bool:
         """Raise an error in the running script; `disarm` gives `message` and where the script was.
@@ -336,6 +339,11 @@ class _Hook:
         target = self._target()
         if target is not None:
             target.fired(state)
+
+
+def _address(shown: bytes) -> int:
+    """The address in what tostring gives, 0 if there is none."""
+    return int(shown.rpartition(b"0x")[2], 16) if b"0x" in shown else 0
 
 
 def _word(address: int) -> int:

@@ -24,6 +24,7 @@ from typing import Callable, Deque, Dict, List, Optional, Tuple
 from .entry import Entry, Rules
 from .errors import Error, ScriptError, ScriptNotFound
 from .script import Script, Version
+from .shelf import Shelf
 from .state import LuaState, Services, make
 from .upkeep import Upkeep, taken
 
@@ -44,6 +45,8 @@ class StatePool(Upkeep):
         self._numbers = itertools.count()
         self._short: Deque[Entry] = deque()
         self._heavy: Deque[LuaState] = deque()
+        self._closing: Deque[LuaState] = deque()
+        self._shelf = Shelf()
 
     def checkout(self, script: Script, now: Optional[float] = None,
                  generation: Optional[int] = None) -> LuaState:
@@ -97,7 +100,7 @@ class StatePool(Upkeep):
 
     def _first(self, script: Script) -> LuaState:
         generation = self._generation()
-        version = self._new_version(script)
+        version = self._shelf.take(script, generation) or self._new_version(script)
         state = self._build(version)
         state.entry = entry = Entry(script, version, generation)
         entry.heap = state.heap
@@ -159,7 +162,7 @@ class StatePool(Upkeep):
             self._total += 1
             version = entry.version
         if victim is not None:
-            victim.close()
+            self._closing.append(victim)
         return version
 
     def _victim(self, wanting: Entry) -> Optional[LuaState]:
@@ -182,12 +185,17 @@ class StatePool(Upkeep):
         entry.total -= 1
         if not entry.total and not entry.gone:
             self._forget(entry)
+            self._shelf.put(entry.version, entry.generation)
         return state
 
     def _forget(self, entry: Entry) -> None:
         """Drop an entry that the pool holds (called with the lock held)."""
         entry.gone = True
         del self._entries[entry.script.path, entry.script.root]
+
+    def _forget_spare(self) -> None:
+        self._services.forget()
+        self._shelf.clear()
 
     def _close_all(self, idle: List[LuaState]) -> None:
         """Close pooled states that no entry holds any more; a checkout may still take one away."""
@@ -258,3 +266,5 @@ class StatePool(Upkeep):
         """Close every idle state; Lua's finalizers run."""
         for entry in self.entries:
             self._remove(entry)
+        self._close_victims()
+        self._forget_spare()

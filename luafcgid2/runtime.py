@@ -10,9 +10,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import threading
-from typing import Any, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import lupa
 
@@ -33,9 +34,17 @@ return function(source, name, strip)
   return dump(chunk, strip)
 end
 """
+# What every Lua state starts with, and what it needs for its first request; the other files of the prelude are fetched
+# when a script first needs them.
+_START = ("guard", "later", "faces", "memory", "stdlib", "start")
+_SERVE = ("params", "response", "run")
 # Bytes.  LuaJIT bounds its own stack, not that of the C functions in it: so many string.gsub fit into each other, with
 # 8 KB each.  What is not used costs no memory.
 _JIT_STACK = 96 << 20
+_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lua")
+# A line of a module that fetches functions of the standard library, and the names of these.
+_FETCH = re.compile(rb"^local ([\w, ]+) = ([\w., ]+)$", re.MULTILINE)
+_LIBRARY = re.compile(rb"[\w.]+")
 _FORGET_PYTHON = b"python = nil; package.loaded.python = nil"
 
 
@@ -70,6 +79,7 @@ class Engine:
         self._lock = threading.Lock()
         self._compiler = self.new_runtime().execute(_COMPILER)
         self._prelude: Tuple[Tuple[bytes, bytes], ...] = ()
+        self._core: Optional[Tuple[bytes, bytes]] = None
 
     @staticmethod
     def versions() -> Tuple[str, ...]:
@@ -84,11 +94,15 @@ class Engine:
     def new_runtime(self, bounded: bool = False) -> Any:
         """A fresh Lua runtime: bytes in, bytes out, no way into Python.  `bounded`: its memory is counted, and can be
         limited by its set_max_memory."""
-        runtime = self._module.LuaRuntime(
-            encoding=None, unpack_returned_tuples=True, register_eval=False, register_builtins=False,
-            attribute_handlers=(_deny, _deny), max_memory=0 if bounded else None)
+        runtime = self.raw_runtime(bounded)
         runtime.execute(_FORGET_PYTHON)
         return runtime
+
+    def raw_runtime(self, bounded: bool = False) -> Any:
+        """The same, but for lupa's global `python`, which who starts the prelude in it need not remove."""
+        return self._module.LuaRuntime(
+            encoding=None, unpack_returned_tuples=True, register_eval=False, register_builtins=False,
+            attribute_handlers=(_deny, _deny), max_memory=0 if bounded else None)
 
     def compile(self, source: bytes, chunkname: bytes, strip: bool = False) -> bytes:
         """Bytecode of `source`.  `chunkname` is `@/path/x.lua`, so that messages read `/path/x.lua:2:`.
@@ -112,15 +126,27 @@ class Engine:
     def prelude(self) -> Tuple[Tuple[bytes, bytes], ...]:
         """(module name, bytecode) of every file in lua/, compiled once per engine."""
         if not self._prelude:
-            folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lua")
             modules = []
-            for name in sorted(os.listdir(folder)):
+            for name in sorted(os.listdir(_FOLDER)):
                 if name.endswith(".lua"):
-                    with open(os.path.join(folder, name), "rb") as file:
-                        code = self.compile(file.read(), b"=[luafcgid2 " + name.encode() + b"]", strip=True)
+                    code = self.compile(_source(name[:-4]), b"=[luafcgid2 " + name.encode() + b"]", strip=True)
                     modules.append((name[:-4].encode(), code))
             self._prelude = tuple(modules)
+            # While the files can be read: a worker is another user, perhaps.
+            self.core()
         return self._prelude
+
+    def core(self) -> Tuple[bytes, bytes]:
+        """Bytecode of what a Lua state starts with, and of what its first request needs, each in one piece.  The first
+        is boot.lua, with the modules of _START and the list of plain.lua; it passes on what the chunk is given.  The
+        second gives the modules of _SERVE.  Compiled once per engine."""
+        if not self._core:
+            boot = b"local function boot(...)\n%s\nend\nlocal function plain()\n%s\nend\n" % (
+                _source("boot"), _source("plain"))
+            self._core = (self.compile(_joined(_START, boot + b"return boot(modules, plain(), ...)"),
+                                       b"=[luafcgid2 start]", strip=True),
+                          self.compile(_joined(_SERVE, b"return modules"), b"=[luafcgid2 serve]", strip=True))
+        return self._core
 
     def default_cpath(self) -> bytes:
         """Where Debian and /usr/local keep C modules of this version (`package.cpath` entries)."""
@@ -138,6 +164,33 @@ class Engine:
         if self.version == "jit":
             folders.append("/usr/share/luajit-2.1")
         return ";".join("%s/?.lua;%s/?/init.lua" % (folder, folder) for folder in folders).encode()
+
+
+def _source(name: str) -> bytes:
+    with open(os.path.join(_FOLDER, name + ".lua"), "rb") as file:
+        return file.read()
+
+
+def _joined(names: Tuple[str, ...], rest: bytes) -> bytes:
+    """Source of a chunk: a table `modules`, name -> the function that makes the module, then `rest`.
+
+    Each module fetches what it needs of the standard library.  Here they share that: a variable costs each Lua state
+    its own place, in every module.
+    """
+    library = set(_LIBRARY.findall(_source("plain")))
+    shared: Dict[bytes, bytes] = {}
+
+    def fetched(line: re.Match[bytes]) -> bytes:
+        found = dict(zip(line[1].split(b", "), line[2].split(b", ")))
+        clash = any(shared.get(name, value) != value for name, value in found.items())
+        if clash or not library.issuperset(found.values()):
+            return line[0]
+        shared.update(found)
+        return b""
+    modules = b",\n".join(b"%s = function(...)\n%s\nend" % (name.encode(), _FETCH.sub(fetched, _source(name)))
+                          for name in names)
+    first = b"local %s = %s\n" % (b", ".join(shared), b", ".join(shared.values()))
+    return first + b"local modules = {\n%s\n}\n" % modules + rest
 
 
 def _triplets() -> Tuple[str, ...]:

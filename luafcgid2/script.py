@@ -184,6 +184,12 @@ class Version:
         except OSError as error:
             raise ScriptError("cannot open %s: %s" % (text(path), error.strerror)) from None
 
+    @property
+    def size(self) -> int:
+        """Bytes of bytecode that it holds."""
+        with self._lock:
+            return sum(map(len, self._codes.values()))
+
     def explain(self, error: ScriptError) -> ScriptError:
         """The same error with the names in full of the files that this version has read."""
         with self._lock:

@@ -13,22 +13,18 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from typing import Any, Callable, Dict, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
-from .allowance import EXHAUSTED, Allowance
+from .allowance import EXHAUSTED
+from .blank import AT_ONCE, Blank
 from .errors import ProtocolError, RequestRefused, ScriptError, ScriptMemory, ScriptTimeout
-from .interrupt import Interrupter, Target
+from .interrupt import Interrupter
 from .params import Wanted
 from .runtime import Engine, text
 from .script import Version
 from .units import size
 
 Response = Union[bytes, Tuple[bytes, bytes]]
-# Files of the prelude that a new state does not get: it starts with the first, the next are for config.lua and for
-# luafcgid2ctl, the others are fetched when a script first needs them.
-APART = (b"boot", b"config_eval", b"repl", b"shared", b"wsapi", b"hooks", b"launch_op", b"launch_lp", b"features",
-         b"request", b"inputs", b"forms", b"answers", b"setcookie", b"negotiation", b"conditional", b"dates",
-         b"streaming", b"handover", b"blame", b"entries", b"authorizer")
 
 
 class Services:
@@ -42,73 +38,43 @@ class Services:
                  calls: Dict[str, Callable[..., Any]],
                  per_state: Callable[[], Dict[str, Callable[..., Any]]] = dict, max_memory: int = 0) -> None:
         self.engine, self.logger, self.calls, self.per_state = engine, logger, calls, per_state
-        self.settings, self.max_memory = settings, max_memory
-        self.prelude = tuple(item for item in engine.prelude() if item[0] not in APART)
-        prelude = dict(engine.prelude())
-        self.boot = prelude[b"boot"]
-        calls["prelude"] = prelude.__getitem__
+        self.settings = {name.encode(): value for name, value in settings.items()}
+        self.max_memory = max_memory
+        self.core, serve = engine.core()
+        calls["prelude"] = {**dict(engine.prelude()), b"serve": serve}.__getitem__
+        # Bytes in Lua -> function: what of `calls` a script has used.
+        self.known: Dict[bytes, Callable[..., Any]] = {}
+        self._at_once = tuple(piece for name in AT_ONCE for piece in (name.encode(), settings[name]))
         self.interrupter: Optional[Interrupter] = None
         try:
             self.interrupter = Interrupter(engine)
         except (OSError, AttributeError) as error:
             logger.warning("scripts cannot be interrupted, nor traced: %s", error)
+        self._spare: List[Blank] = []
         # Thread identifier -> the state whose script it runs for the first time.
         self.building: Dict[int, "LuaState"] = {}
 
+    def first(self) -> Tuple[Any, ...]:
+        """Names and values of the settings that a new state wants at once."""
+        return self._at_once + (b"seed", int.from_bytes(os.urandom(4), "big") >> 1)
 
-class Host:
-    """The host functions of one state.  It must not refer to the state's runtime: Python cannot collect a
-    cycle through Lua, and such a state would never be closed."""
-
-    def __init__(self, version: Version, logger: logging.Logger) -> None:
-        self._version, self._logger = version, logger
-        self.body: Any = None
-
-    def log(self, message: bytes) -> None:
-        """Log() and print(): one line that names the script."""
-        self._logger.info("%s", text(message), extra={"script": text(self._version.script.path)})
-
-    def receive(self, size: int) -> bytes:
-        """Receive() of a body on disk; -1 reads all that is left."""
-        return self.body.read(int(size)) if self.body is not None else b""
-
-    def calls(self) -> Dict[str, Callable[..., Any]]:
-        """Name in Lua -> function."""
-        return {"log": self.log, "receive": self.receive, "module": self._version.module,
-                "watch": self._version.watch, "random_seed": _random_seed, "tmpname": _tmpname}
-
-
-def _random_seed() -> int:
-    return int.from_bytes(os.urandom(4), "big") >> 1
-
-
-def _tmpname() -> bytes:
-    """os.tmpname(): C's tmpnam only invents a name, this makes the file, as Lua does on POSIX."""
-    import tempfile
-    descriptor, name = tempfile.mkstemp(prefix="lua_")
-    os.close(descriptor)
-    return os.fsencode(name)
-
-
-def _safe(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` for Lua: errors come back as nil, message.  An exception that crossed would be kept alive
-    by lupa, and its traceback would show Python frames to the script."""
-    def call(*arguments: Any) -> Any:
+    def blank(self) -> Blank:
+        """A state that has no script yet."""
         try:
-            return function(*arguments)
-        except Exception as error:
-            return None, str(error).encode("utf-8", "backslashreplace")
-    return call
+            return self._spare.pop()
+        except IndexError:
+            return Blank(self)
 
+    def prepare(self) -> None:
+        """Have a state ready for the next script that has none."""
+        if not self._spare:
+            blank = Blank(self)
+            blank.prepare()
+            self._spare.append(blank)
 
-def _bounded(function: Callable[..., Any], allowance: Allowance) -> Callable[..., Any]:
-    """`_safe` in a state whose memory is limited: Python's results are not; see allowance.py."""
-    safe, leave = _safe(function), allowance.leave
-
-    def call(*arguments: Any) -> Any:
-        leave()
-        return safe(*arguments)
-    return call
+    def forget(self) -> None:
+        """Give back what `prepare` took."""
+        self._spare.clear()
 
 
 class LuaState:
@@ -120,42 +86,27 @@ class LuaState:
     """
 
     __slots__ = ("version", "pool", "entry", "pooled", "broken", "served", "heap", "running", "_runtime", "_host",
-                 "_handle", "_collect", "_target", "_allowance")
+                 "_serve", "_handle", "_collect", "_target", "_allowance")
 
     def __init__(self, services: Services, version: Version, number: int) -> None:
         self.version, self.pooled, self.broken, self.served = version, False, False, False
         # Set by the pool.
         self.pool = self.entry = None
         self.running: Any = None
-        self._target = Target(services.interrupter)
-        self._host = Host(version, services.logger)
         code, startup = version.code(), version.startup()
-        self._allowance = allowance = Allowance(services.max_memory) if services.max_memory else None
-        self._runtime = services.engine.new_runtime(bounded=allowance is not None)
-        boot = self._runtime.execute(services.boot)
-        if allowance:
-            boot[b"bound"](allowance.enter)
-        set_host, set_setting, set_module = boot[b"host"], boot[b"setting"], boot[b"module"]
-        interrupted = {"interrupted": self._target.resumed}
-        for calls in (services.calls, self._host.calls(), services.per_state(), interrupted):
-            for name, function in calls.items():
-                set_host(name.encode(), _bounded(function, allowance) if allowance else _safe(function))
-        script = version.script
-        own = {"script_dir": script.directory, "document_root": script.root, "state": number}
-        for settings in (services.settings, own):
-            for key, value in settings.items():
-                set_setting(key.encode(), value)
-        for name, module in services.prelude:
-            set_module(name, module)
-        load, self._handle, self._collect, addresses = boot[b"start"]()
-        self._target.attach(addresses)
+        blank = services.blank()
+        self._runtime, self._host, self._target, self._allowance = (
+            blank.runtime, blank.host, blank.target, blank.allowance)
+        self._serve, self._handle, self._collect = blank.serve, blank.handle, blank.collect
+        self._host.version, script, allowance = version, version.script, self._allowance
         thread = threading.get_ident()
         services.building[thread] = self
         try:
             if allowance:
                 allowance.attach(self._runtime)
             # Kilobytes that it takes when nothing runs.
-            self.heap = self._load(load, code, b"@" + script.path, startup, version.startup_name() if startup else None)
+            self.heap = self._load(blank.load, number, script.root, script.directory, code, b"@" + script.path, startup,
+                                   version.startup_name() if startup else None)
         finally:
             del services.building[thread]
             if allowance:
@@ -194,7 +145,11 @@ class LuaState:
         if on_disk:
             self._host.body, body = body, None
         try:
-            result = self._handle(params, body, thread, wanted[0], wanted[1])
+            # Clones that wait for their first request do without what that needs.
+            handle = self._handle
+            if handle is None:
+                handle = self._handle = self._serve()
+            result = handle(params, body, thread, wanted[0], wanted[1])
         except Exception as error:
             # Lua itself gave up (memory, a broken _G): what the state holds cannot be trusted.
             self.broken = True
@@ -259,7 +214,7 @@ class LuaState:
         self._target.forget()
         if self._allowance:
             self._allowance.forget()
-        self._handle = self._collect = self._runtime = None
+        self._serve = self._handle = self._collect = self._runtime = None
 
     def __enter__(self) -> "LuaState":
         return self

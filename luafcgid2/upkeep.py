@@ -26,6 +26,7 @@ class Upkeep:
     _total: int
     _short: Deque[Entry]
     _heavy: Deque[LuaState]
+    _closing: Deque[LuaState]
 
     def checkin(self, state: LuaState) -> None:
         """Take a state back; see pool.py."""
@@ -37,6 +38,10 @@ class Upkeep:
     def _take_idle(self, entry: Entry) -> Optional[LuaState]:
         raise NotImplementedError
 
+    def _forget_spare(self) -> None:
+        """Drop what is kept only to save time."""
+        raise NotImplementedError
+
     def wants_collection(self, state: LuaState) -> None:
         """The heap of `state` has grown: collect it in `spare_time`."""
         self._heavy.append(state)
@@ -44,10 +49,14 @@ class Upkeep:
     @property
     def pending(self) -> bool:
         """Whether `spare_time` has something to do."""
-        return bool(self._short or self._heavy)
+        return bool(self._short or self._heavy or self._closing)
 
     def spare_time(self) -> None:
-        """Work put off until the response was out: clones that LuaStates promises, garbage collections."""
+        """Work put off until the response was out: states to close and, where there are such, one to have ready;
+        garbage collections, clones that LuaStates promises."""
+        if self._closing:
+            self._close_victims()
+            self._services.prepare()
         for state in taken(self._heavy.popleft):
             try:
                 state.entry.idle.remove(state)
@@ -56,6 +65,11 @@ class Upkeep:
             self._collect(state)
         for entry in taken(self._short.popleft):
             self._make_clones(entry)
+
+    def _close_victims(self) -> None:
+        """Close the states that had to go for others; they are counted out already."""
+        for state in taken(self._closing.popleft):
+            state.close()
 
     def _collect(self, state: LuaState) -> None:
         try:
@@ -105,6 +119,7 @@ class Upkeep:
                     break
                 state.close()
                 closed += 1
+        self._forget_spare()
         self.housekeep()
         return closed
 

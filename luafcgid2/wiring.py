@@ -60,9 +60,8 @@ def settings(config: Any, engine: Engine) -> Dict[str, Any]:
         return ";".join(filter(None, values)).encode("utf-8", "surrogateescape")
 
     return {
-        "default_headers": encoded(config.default_headers),
-        "default_status": encoded(config.default_http_status),
-        "default_content_type": encoded(config.default_content_type),
+        **_head(encoded(config.default_headers), encoded(config.default_http_status),
+                encoded(config.default_content_type), config.elapsed_time_header),
         "entrypoint": encoded(config.entrypoint),
         "elapsed": config.elapsed_time_header,
         "report_heap": bool(config.access_log_path),
@@ -79,6 +78,26 @@ def settings(config: Any, engine: Engine) -> Dict[str, Any]:
         "send_file_map": encoded(config.send_file_map),
         "generational": engine.version in GENERATIONAL,
     }
+
+
+def _head(headers: bytes, status: bytes, content_type: bytes, elapsed: bool) -> Dict[str, bytes]:
+    """What the head of a response is made of, and all of it up to the length, for scripts that set nothing.
+
+    What exists once in a response may be set by DefaultHeaders, but not be a second one.
+    """
+    once = {b"status": status, b"content-type": content_type, b"content-length": b""}
+    lines = b""
+    for line in filter(None, headers.split(b"\r\n")):
+        name, _, value = line.partition(b":")
+        if name.strip().lower() in once:
+            once[name.strip().lower()] = value.strip()
+        else:
+            lines += line + b"\r\n"
+    status, content_type, _ = once.values()
+    head = b"Status: %s\r\nContent-Type: %s\r\n%s%s" % (
+        status, content_type, b"X-ElapsedTime: 0\r\n" if elapsed else b"", lines)
+    return {"default_status": status, "default_content_type": content_type, "default_headers": lines,
+            "default_head": head}
 
 
 def generation_of(scoreboard: Scoreboard) -> Callable[[], int]:

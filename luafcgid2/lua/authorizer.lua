@@ -5,7 +5,7 @@
 -- way to leave it, allows a request.
 
 local import = ...
-local response, headers, buffer = import("response"), import("headers"), import("buffer")
+local response, headers = import("response"), import("headers")
 local error, find, floor, lower, pairs, type = error, string.find, math.floor, string.lower, pairs, type
 local rawget, tostring, G = rawget, tostring, _G
 local NO_AUTHORIZE = "the script defines no function 'authorize', which the Authorizer role asks for"
@@ -38,7 +38,7 @@ local function deny(prefix, status, fields, body)
   end
   response.status(status)
   for name, value in pairs(fields_of(fields, "the headers")) do response.header(name, value) end
-  local sent = buffer.take()
+  local sent = response.take()
   -- nginx takes no body, and has pages of its own.
   if body == nil and sent == "" and prefix ~= "" then
     body = "Status " .. status .. "\n"

@@ -1,9 +1,9 @@
 -- Raises an error at the line of the script that called the prelude, however many of its functions are in between.
--- In: the name of what the script called, and what is wrong.  Does not return.  Loaded when it is first needed.
+-- In: what is wrong.  Does not return.  Loaded when it is first needed.
 
 local error, find, getinfo = error, string.find, debug.getinfo
 
-return function(name, problem)
+return function(problem)
   local level = 2
   local info = getinfo(level, "S")
   -- Lua 5.1 has levels for tail calls; some versions forget the name of code that was loaded without its lines.
@@ -12,5 +12,5 @@ return function(name, problem)
     info = getinfo(level, "S")
   end
   -- None where the prelude runs an application by itself.
-  error(name .. ": " .. problem, info and level or 0)
+  error(problem, info and level or 0)
 end

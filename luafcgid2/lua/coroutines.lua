@@ -1,15 +1,14 @@
 -- Keeps track of the coroutine that runs: Lua's debug hooks belong to one coroutine each, so whoever interrupts a
 -- script from another thread must know which one it is in.
--- In: install(token) replaces coroutine.resume, wrap and close; token is the error value that ends a request.
--- Out: addresses(), by which Python finds this state and the two tables below in memory.  LuaJIT's hooks are of
--- the whole state: there it is done for the token, and for the depth.  Only stdlib.lua and boot.lua use it.
+-- In: coroutines of scripts.  Out: resume, wrap and close, which scripts see by way of later.lua.  Loaded when one is
+-- first called: then Python is told the addresses by which it finds this state and the two tables below in memory.
+-- LuaJIT's hooks are of the whole state: there it is done for the token that ends a request, and for the depth.
 
-local _, host = ...
+local import, host = ...
 local coroutine, debug, tostring = coroutine, debug, tostring
 local error, rawequal, type = error, rawequal, type
 local create, resume, wrap = coroutine.create, coroutine.resume, coroutine.wrap
 local status, close = coroutine.status, coroutine.close
-local concat = table.concat
 
 local coroutines = {}
 -- Lua 5.1 has no object for the main coroutine: one that never runs stands for it.
@@ -20,7 +19,7 @@ local CALLER = _VERSION == "Lua 5.1" and type(jit) ~= "table" and 3 or 2
 -- that was left may be about to get a hook, and must not be collected.  They are tables of one place, which does not
 -- move; what is assigned to a variable would never be young again to the generational collector.
 local current, claimed = { MAIN }, { 0 }
-local exit_token
+local exit_token = import("guard").EXIT
 -- LuaJIT does not count how deep C calls lie in each other, and a C stack that ends ends the process.  As PUC's limit.
 local DEEPEST = type(jit) == "table" and 200 or math.huge
 local depth = 0
@@ -72,38 +71,11 @@ local function tracked_wrap(f)
   end
 end
 
--- Lua 5.1 keeps hooks in a table whose keys are the addresses of the coroutines.
-local function main_address()
-  if coroutine.running() then return tostring(MAIN) end
-  local address = "none"
-  local function probe() end
-  debug.sethook(probe, "", 0)
-  for key, value in pairs(debug.getregistry()) do
-    if type(key) == "userdata" and type(value) == "table" then
-      for at, hook in pairs(value) do
-        if hook == probe then address = tostring(at) end
-      end
-    end
-  end
-  debug.sethook()
-  return address
-end
+coroutines.resume, coroutines.wrap = tracked_resume, tracked_wrap
+if close then coroutines.close = tracked_close end
 
--- The main coroutine, what stands for it, and the two tables, as tostring shows them.  A hook that is set on any
--- coroutine of LuaJIT's is set for all.
-function coroutines.addresses()
-  local main = tostring(MAIN)
-  if type(jit) == "table" then return main end
-  return concat({ main_address(), main, tostring(current), tostring(claimed) }, ";")
-end
-
-function coroutines.install(token)
-  exit_token = token
-  -- What Python knows the address of is there as long as the state.
-  debug.getregistry()[coroutines] = { MAIN, current, claimed }
-  coroutine.resume = tracked_resume
-  coroutine.wrap = tracked_wrap
-  if close then coroutine.close = tracked_close end
-end
+-- What Python knows the address of is there as long as the state.
+debug.getregistry()[coroutines] = { MAIN, current, claimed }
+if type(jit) ~= "table" then host.tracked(tostring(MAIN), tostring(current), tostring(claimed)) end
 
 return coroutines

@@ -7,9 +7,13 @@ local response, api = import("response"), import("api")
 local rawget, type, G = rawget, type, _G
 local name = host.settings.entrypoint
 
+local NO_ENTRY = "the script defines no function '" .. name .. "' (Entrypoint), nor is it a WSAPI one"
+
+local entries = { NO_ENTRY = NO_ENTRY }
+
 local function nothing() end
 
-return function(value)
+function entries.other(value)
   -- An application may well have a function of that name; what is returned, or called so by Entrypoint, is clear.
   local returned = type(value) == "function" or type(value) == "table"
   local wanted = name == "authorize" or not returned
@@ -23,3 +27,12 @@ return function(value)
   local application = import("wsapi")(value, response, api)
   return application and function() return rawget(G, name) or application() end
 end
+
+-- For a request that finds no entry point: a script that has lost it, or the Authorizer role, whose requests have no
+-- `script_name`: what is called, or nil and a message.
+function entries.instead(script_name)
+  if script_name then return nil, NO_ENTRY end
+  return import("authorizer")("Variable-")
+end
+
+return entries

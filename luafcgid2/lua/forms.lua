@@ -42,7 +42,7 @@ local function clear()
 end
 
 local function read(content_type)
-  host.at_end(clear)
+  host.now.at_end = clear
   check(call("begin", content_type))
   local more = true
   while more do

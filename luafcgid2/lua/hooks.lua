@@ -4,7 +4,9 @@
 
 local tostring = tostring
 
-return function(guard, before, after, response, log)
+local import = ...
+
+return function(guard, before, after)
   local call, EXIT = guard.call, guard.EXIT
   local function run(main, env, con)
     if before ~= nil then
@@ -20,10 +22,10 @@ return function(guard, before, after, response, log)
   return function(main, env, con)
     local ok, message, trace = run(main, env, con)
     if after == nil then return ok, message, trace end
-    local fine, problem, where = call(after, env, ok and response.code() or 500)
+    local fine, problem, where = call(after, env, ok and import("response").code() or 500)
     if fine then return ok, message, trace end
     if ok then return false, problem, where end
-    log("AfterRequest: " .. tostring(problem))
+    import("api").log("AfterRequest: " .. tostring(problem))
     return false, message, trace
   end
 end

@@ -5,7 +5,6 @@
 -- What is the same in request after request is not cut out again: see runs.lua.
 
 local import = ...
-local learn = import("runs")
 local byte, sub, find = string.byte, string.sub, string.find
 -- After so many requests in which a run was missed, runs are looked for anew.
 local PATIENCE = 8
@@ -87,7 +86,7 @@ function params.decode(data)
   if not all then
     missed = missed + 1
   elseif learning then
-    if former then runs, missed, note = learn(data, former, note, joined), 0, nil end
+    if former then runs, missed, note = import("runs", true)(data, former, note, joined), 0, nil end
     former = note
   end
   env = env or {}

@@ -1,14 +1,14 @@
 -- io.popen for Lua builds without one: real file handles on a pipe to /bin/sh -c COMMAND.
 -- In: host.popen_open(command, mode) -> descriptor, id (or nil, message, errno), host.popen_opened(id),
--- host.popen_wait(id) -> true | nil, "exit" | "signal", code.  Out: install() puts io.popen in place and makes
--- closing such a handle wait for its command.  native() tells whether this Lua brings its own.  A handle that is
--- collected without close() only closes its pipe: Python reaps the command when the next one starts.
+-- host.popen_wait(id) -> true | nil, "exit" | "signal", code.  Out: popen and close, which scripts see as those of `io`
+-- by way of later.lua; closing such a handle waits for its command.  native() tells whether this Lua brings its own.  A
+-- handle that is collected without close() only closes its pipe: Python reaps the command when the next one starts.
+-- Loaded when a function of it is first called.
 
-local _, host = ...
-local error, format, getmetatable, pcall = error, string.format, getmetatable, pcall
+local import, host = ...
+local fail, format, getmetatable, pcall = import("blame"), string.format, getmetatable, pcall
 local setmetatable, tostring, type = setmetatable, tostring, type
 local io_open, io_output, io_popen = io.open, io.output, io.popen
-local G = _G
 local OLD = _VERSION == "Lua 5.1"
 local INVALID = "bad argument #2 to 'popen' (invalid mode)"
 -- The C library's popen judges the mode for 5.1 and 5.2; later versions know two modes.
@@ -56,42 +56,41 @@ local function close(file, close_file)
   return true
 end
 
-local function patch_close()
-  local metatable = getmetatable(io.stdout)
-  local methods = metatable.__index
-  local close_method, close_function, close_scope = methods.close, io.close, metatable.__close
-  function methods.close(...)
-    local file = ...
-    if file ~= nil and ids[file] then return close(file, close_method) end
-    return close_method(...)
-  end
-  function G.io.close(...)
-    local file = ...
-    if file == nil then file = io_output() end
-    if ids[file] then return close(file, close_method) end
-    return close_function(...)
-  end
-  if not close_scope then return end
+-- Handles of popen know no more than other files what closing them means.
+local metatable = getmetatable(io.stdout)
+local methods = metatable.__index
+local close_method, close_function, close_scope = methods.close, io.close, metatable.__close
+
+function methods.close(...)
+  local file = ...
+  if file ~= nil and ids[file] then return close(file, close_method) end
+  return close_method(...)
+end
+
+if close_scope then
   function metatable.__close(file, ...)
     if ids[file] then return close(file, close_method) end
     return close_scope(file, ...)
   end
 end
 
-function popen.install()
-  if jit then return end
-  patch_close()
-  function G.io.popen(command, mode)
-    if popen.native() then return io_popen(command, mode) end
-    if type(command) == "number" then command = tostring(command) end
-    if type(command) ~= "string" then
-      error("bad argument #1 to 'popen' (string expected, got " .. type(command) .. ")", 2)
-    end
-    local known = MODES[mode or "r"]
-    if known then return open(command, known) end
-    if LENIENT then return nil, command .. ": Invalid argument", 22 end
-    error(INVALID, 2)
+function popen.close(...)
+  local file = ...
+  if file == nil then file = io_output() end
+  if ids[file] then return close(file, close_method) end
+  return close_function(...)
+end
+
+function popen.popen(command, mode)
+  if popen.native() then return io_popen(command, mode) end
+  if type(command) == "number" then command = tostring(command) end
+  if type(command) ~= "string" then
+    fail("bad argument #1 to 'popen' (string expected, got " .. type(command) .. ")")
   end
+  local known = MODES[mode or "r"]
+  if known then return open(command, known) end
+  if LENIENT then return nil, command .. ": Invalid argument", 22 end
+  fail(INVALID)
 end
 
 return popen

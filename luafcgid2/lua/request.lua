@@ -3,7 +3,7 @@
 -- Only the modules that features.lua names use it.
 
 local import, host = ...
-local session, api, token = import("session"), import("api"), import("guard").EXIT
+local api = import("api")
 local error, setmetatable, format = error, setmetatable, string.format
 local lower, match = string.lower, string.match
 
@@ -14,7 +14,7 @@ local known = setmetatable({}, { __mode = "k" })
 
 -- The request's variables, whatever the script has done to its own Env.
 function request.env(name)
-  local env = session.request()
+  local env = host.now.env
   if not env then error("lf." .. name .. ": there is no request while top-level code runs", 3) end
   return env
 end
@@ -36,7 +36,7 @@ end
 
 -- What the client sent cannot be used: the request ends with this status, whatever pcall of the script is about.
 function request.refuse(status, message)
-  token.leave({ status = status, message = message })
+  import("exits").leave({ status = status, message = message })
 end
 
 -- The body has to be whole for who parses it.  `level` is where the script is, as error() counts.

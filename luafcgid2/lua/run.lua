@@ -3,118 +3,85 @@
 -- DOCUMENT_ROOT that Python found by searching, or false for both in the Authorizer role.  Out: the response; or (head,
 -- body) for a large body; or (head, body, KB) when the heap has grown to so many KB, or (head, body, -KB) when it has
 -- not and report_heap is set; (nil, message, traceback); (nil, message, status) if the client is to blame; or (nil,
--- false) if the params are broken or say something else; then nothing has run.  Also loads the script and its
--- surroundings.  Only state.py calls it.
+-- false) if the params are broken or say something else; then nothing has run.  Loaded with the first request; only
+-- state.py calls it.
 
 local import, host = ...
-local params, cookies, response, guard = import("params"), import("cookies"), import("response"), import("guard")
-local api, loader, session, stdlib = import("api"), import("loader"), import("session"), import("stdlib")
-local decode, parse_cookies, call = params.decode, cookies.parse, guard.call
-local pcall, type, rawget, getmetatable = pcall, type, rawget, getmetatable
-local collectgarbage, floor = collectgarbage, math.floor
-local load = loadstring or load
-local settings = host.settings
+local decode, response = import("params").decode, import("response")
+local later, settings = import("later"), host.settings
+local pcall, rawget, setmetatable, type = pcall, rawget, setmetatable, type
+local collectgarbage = collectgarbage
+local getmetatable, set_metatable = debug.getmetatable, debug.setmetatable
+-- Of the request under way: env, cookies, body, body_at.  What start.lua knows: the state's number, how the script is
+-- called, and what finds its entry point.  What head.lua wants to be called before the next request, and session.lua
+-- after this one.
+local now = host.now
 -- Where the state's memory is limited: the script's code begins.
 local enter = host.enter
+local report_heap = settings.report_heap
 local G = _G
--- A state whose heap has grown this much over what its script needs asks for a collection, which Python
--- runs after the response is sent.  Lua's own collector begins only at double that, so that it does not work
--- while somebody waits, unless one request makes that much garbage.
-local GARBAGE_KB = 256
 
-local NO_ENTRY = "the script defines no function '" .. settings.entrypoint .. "' (Entrypoint), nor is it a WSAPI one"
+local send, header, reset, log = response.send, later("Header"), later("Reset"), later("Log")
+local receive, status, content_type = later("Receive"), later("RespStatus"), later("RespContentType")
+local thread_data, directory = later("ThreadData"), later("Dir")
+local con = { __index = function(face, name)
+  local methods = getmetatable(face)
+  methods.__index = methods
+  import("api").methods(methods)
+  return methods[name]
+end }
+local connection = setmetatable({}, con)
 
-local run = {}
-local baseline, limit = 0, 0
--- Generational collections of Lua 5.4 and later are short, and know no such pause.
-local own_pace = not settings.generational
-
-local function set_pause(live, start)
-  collectgarbage("setpause", floor(start / live * 100))
+-- The globals that begin with a request are absent while top-level code runs, as with the ancestors, and are set anew
+-- for each, so that a script which overwrote one gets it back.  A strict _G has metamethods that forbid new names.
+local function set_globals(env, cookies, info, local_config)
+  local strict = getmetatable(G)
+  if strict ~= nil then set_metatable(G, nil) end
+  G.Env, G.Cookies, G.Info, G.LocalConfig = env, cookies, info, local_config
+  G.Send, G.Header, G.Reset, G.Log = send, header, reset, log
+  G.Receive, G.RespStatus, G.RespContentType = receive, status, content_type
+  G.ThreadData, G.Dir = thread_data, directory
+  if strict ~= nil then set_metatable(G, strict) end
 end
 
-if enter and own_pace then set_pause = import("pace") end
+local parse_cookies
 
--- After a full collection: what is left is what the script needs.
-local function settle()
-  baseline = collectgarbage("count")
-  limit = baseline * 2 + GARBAGE_KB
-  if own_pace then set_pause(baseline, 2 * limit) end
-end
-
--- The entry point; a script may keep it behind a metatable of _G, whose functions may fail.
-local function entry()
-  local main = rawget(G, settings.entrypoint)
-  if main ~= nil or getmetatable(G) == nil then return main end
-  local ok, found = pcall(function() return G[settings.entrypoint] end)
-  return ok and found or nil
-end
-
-function run.load(code, name, startup, startup_name)
-  loader.install()
-  stdlib.install({ log = api.log, exit_token = guard.EXIT })
-  session.install(G)
-  api.install()
-  G.Config = load(settings.config_code, "=Config")()
-  collectgarbage("restart")
-  if enter then enter() end
-  local ok, message, text = true, nil, nil
-  if startup then ok, message, text = call(loader.load(startup, startup_name)) end
-  local before, after = rawget(G, "BeforeRequest"), rawget(G, "AfterRequest")
-  if ok then ok, message, text = call(loader.load_script(code, name)) end
-  -- Half of a file may compile, and an empty one does; neither shall take over from a good version.
-  if ok and (entry() == nil or settings.entrypoint == "authorize") then
-    local other = import("entries")(message)
-    if other then entry = other else ok, message, text = false, NO_ENTRY, "" end
-  end
-  if not ok then return nil, message, text end
-  if before ~= nil or after ~= nil then call = import("hooks")(guard, before, after, response, api.log) end
-  loader.done()
-  -- The pause counts from the next full collection on.  Lua 5.1 to 5.3 raise what a finalizer raises.
-  settle()
-  pcall(collectgarbage)
-  if settings.generational then collectgarbage("generational") end
-  settle()
-  return baseline
-end
-
-function run.handle(data, body, thread, name, root)
+return function(data, body, thread, name, root)
   local env = decode(data)
   if not env or (env.SCRIPT_FILENAME or "") ~= name or (env.DOCUMENT_ROOT or "") ~= root then
     if not env or name then return nil, false end
     env.FCGI_ROLE = "AUTHORIZER"
   end
-  local jar = parse_cookies(env.HTTP_COOKIE)
+  local text, jar = env.HTTP_COOKIE
+  if text and text ~= "" then
+    parse_cookies = parse_cookies or import("cookies").parse
+    jar = parse_cookies(text)
+  else
+    jar = {}
+  end
   local user, local_config = rawget(G, "Config"), nil
   if type(user) == "table" then local_config = user[env.SERVER_NAME] end
   response.begin()
-  session.begin(env, jar)
-  local con = api.begin(env, jar, body, { State = settings.state, Thread = thread }, local_config)
+  now.env, now.cookies, now.body, now.body_at = env, jar, body, 1
+  set_globals(env, jar, { State = now.number, Thread = thread }, local_config)
   if enter then enter() end
-  local main = name and entry()
+  local main = name and now.entry()
   if not main then
-    local problem = NO_ENTRY
-    if not name then main, problem = import("authorizer")("Variable-") end
+    local problem
+    main, problem = import("entries").instead(name)
     if not main then return nil, problem, "" end
   end
-  local ok, message, text = call(main, env, con)
-  if guard.at_end then guard.finish() end
+  local ok, message, trace = now.call(main, env, connection)
+  if now.at_end then import("failures").finish() end
   local lines
-  if ok then
-    ok, lines = pcall(session.finish)
-    if not ok then message, text = guard.describe(lines), "" end
+  local finish_session = now.finish
+  if ok and finish_session then
+    ok, lines = pcall(finish_session)
+    if not ok then message, trace = import("failures").describe(lines), "" end
   end
-  if not ok then return nil, message, text end
+  if not ok then return nil, message, trace end
   local count = collectgarbage("count")
-  if count <= limit and not settings.report_heap then return response.finish(env.REQUEST_METHOD, lines) end
+  if count <= now.limit and not report_heap then return response.finish(env.REQUEST_METHOD, lines) end
   local head, rest = response.finish(env.REQUEST_METHOD, lines)
-  return head, rest or "", count > limit and count or -count
+  return head, rest or "", count > now.limit and count or -count
 end
-
-function run.collect()
-  pcall(collectgarbage)
-  settle()
-  return baseline
-end
-
-return run

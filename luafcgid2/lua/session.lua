@@ -1,6 +1,7 @@
 -- The global `Session`: variables that outlive the request, by realm and key; see session.py for the rules.
--- In: calls of scripts; per request the two tables given to `begin`.  Out: `finish` commits and gives the
--- Set-Cookie lines.  A request that does not touch Session costs two assignments and no call to Python.
+-- In: calls of scripts.  Out: `finish` commits and gives the
+-- Set-Cookie lines.  Loaded when a script first looks into Session; a request that does not touch it costs no call
+-- to Python.
 
 local import, host = ...
 local values = import("values")
@@ -8,7 +9,9 @@ local encode, decode = values.encode, values.decode
 local type, tostring, error, pcall, format = type, tostring, error, pcall, string.format
 local cookie_name = host.settings.session_name
 
-local env, cookies, opened
+local now = host.now
+-- The Env of the request in which the session was looked up.
+local opened
 
 local api, session = {}, {}
 
@@ -31,12 +34,13 @@ end
 
 -- The first touch in a request looks the session up.
 local function open(name)
-  if opened then return end
+  local env = now.env
   if not env then error("Session." .. name .. ": there is no request while top-level code runs", 3) end
-  local _, problem = host.session_open(plain(cookies[cookie_name]), plain(env.REMOTE_ADDR),
+  if opened == env then return end
+  local _, problem = host.session_open(plain(now.cookies[cookie_name]), plain(env.REMOTE_ADDR),
     plain(env.HTTP_USER_AGENT), plain(env.HTTP_ACCEPT_LANGUAGE), plain(env.HTTPS))
   if problem then error("Session." .. name .. ": " .. problem, 3) end
-  opened = true
+  opened = env
 end
 
 local function decoded(name, value)
@@ -94,27 +98,21 @@ function api.GetAll(realm)
   return (decoded("GetAll", check("GetAll", host.session_get_all(realm))))
 end
 
--- Puts `Session` into `globals`, a copy each time: a script that changes it harms itself only.
-function session.install(globals)
-  local face = {}
-  for name, call in pairs(api) do face[name] = call end
-  globals.Session = face
+-- Puts the functions into the table that scripts know as Session: a script that changes it harms itself only.
+function session.install(face)
+  for name, call in pairs(api) do
+    if face[name] == nil then face[name] = call end
+  end
 end
-
-function session.begin(request_env, request_cookies)
-  env, cookies, opened = request_env, request_cookies, false
-end
-
--- The Env of the request; nil while top-level code runs.
-function session.request() return env end
 
 -- nil; or, where Session was touched, the list of header lines.  All is stored when it returns; if it
 -- cannot be stored it raises an error.
 function session.finish()
-  if not opened then return nil end
+  if opened == nil or opened ~= now.env then return nil end
   local line, problem = host.session_commit()
   if problem then error("Session: " .. problem, 0) end
   return line and { line }
 end
+now.finish = session.finish
 
 return session

@@ -87,7 +87,7 @@ local function line(name, value, given)
   if value == nil then
     value, options.maxage, options.expires = "", 0, 0
   end
-  value = text_of(value, "lf.cookie", 2, 5)
+  value = text_of(value, "lf.cookie", 2)
   if find(value, NOT_IN_VALUE) then fail(name, "the value has bytes that a cookie must not have: use lf.urlencode") end
   check(name, options)
   local parts = { name .. "=" .. value }

@@ -109,7 +109,9 @@ end
 
 -- Puts the functions into the table that scripts know as Shared.
 function shared.install(face)
-  for name, work in pairs(api) do face[name] = work end
+  for name, work in pairs(api) do
+    if face[name] == nil then face[name] = work end
+  end
 end
 
 return shared

@@ -69,6 +69,12 @@ local reasons = {
 }
 
 local statuses = {}
-for code, reason in pairs(reasons) do statuses[code] = code .. " " .. reason end
+
+-- Puts the lines into the table that scripts know as Response; what a script has put there already stays.
+function statuses.install(face)
+  for code, reason in pairs(reasons) do
+    if face[code] == nil then face[code] = code .. " " .. reason end
+  end
+end
 
 return statuses

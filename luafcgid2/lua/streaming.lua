@@ -3,10 +3,10 @@
 -- Lua error.  Loaded when a script first streams.  Where nothing can be sent in pieces, all stays in the buffer.
 
 local import, host = ...
-local response, session, headers, buffer = import("response"), import("session"), import("headers"), import("buffer")
+local response, headers = import("response"), import("headers")
 local find, match, sub = string.find, string.match, string.sub
 local collectgarbage, error, pcall, fail = collectgarbage, error, pcall, import("blame")
-local settings = host.settings
+local now, settings = host.now, host.settings
 -- Bytes sent in pieces until they are collected; those of now.
 local GARBAGE, garbage = 1048576, 0
 
@@ -15,14 +15,19 @@ local streaming = {}
 -- Of the request `known`: whether the head has left, whether nothing may follow it, and the line of its cookie.
 local known, started, silent, cookie
 
+-- What Session stores now, if anything.
+local function finish_session()
+  return now.finish and now.finish()
+end
+
 -- What a host function says: nil; or what is wrong; or nil and a fault of ours.
 local function check(name, problem, fault)
-  if problem or fault then fail(name, problem or fault) end
+  if problem or fault then fail(name .. ": " .. (problem or fault)) end
 end
 
 local function request(name)
-  local env = session.request()
-  if not env then fail(name, "there is no request while top-level code runs") end
+  local env = now.env
+  if not env then fail(name .. ": there is no request while top-level code runs") end
   if env ~= known then known, started, silent = env, false, false end
   return env
 end
@@ -32,14 +37,14 @@ local function rest(lines)
       and not find(known.HTTP_COOKIE or "", match(lines[1], "^[^:]*: ([^;]*)"), 1, true) then
     host.log("Session: its cookie has changed after Flush, and the client does not get it")
   end
-  local content = buffer.take()
+  local content = response.take()
   return silent and "" or content
 end
 
 -- The head; the cookie of a new session is in it, and what Session stores later is stored when the script returns.
 local function head(env)
   local status, content_type, length = response.parts()
-  local stored, lines = pcall(session.finish)
+  local stored, lines = pcall(finish_session)
   if not stored then
     host.file_close()
     error(lines, 0)
@@ -79,7 +84,7 @@ function streaming.overflow() flush("Send") end
 -- looked for beside the script.
 function streaming.send_file(path)
   local env = request("SendFile")
-  path = headers.text(path, "SendFile", 1, 4)
+  path = headers.text(path, "SendFile", 1)
   if sub(path, 1, 1) ~= "/" then path = settings.script_dir .. "/" .. path end
   local size, kind = host.file_open(path)
   if not size then return nil, kind end

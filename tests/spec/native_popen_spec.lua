@@ -10,7 +10,7 @@ rawset(io, "popen", function(command, mode)
   return opened
 end)
 rawset(os, "execute", function() return nil, "exit", 3 end)
-import("stdlib").install({ log = function() end, exit_token = {} })
+import("stdlib")(1)
 host.popen_open = function() error("the host's popen was used") end
 
 spec("a popen of Lua's own is used, found out by one call", function()

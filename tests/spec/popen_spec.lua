@@ -1,7 +1,8 @@
 -- Promises of lua/popen.lua and of the Python side, with real commands.
 
 local import, host, spec, check = ...
-import("popen").install()
+host.tmpname = os.tmpname
+import("stdlib")(1)
 local OLD = _VERSION == "Lua 5.1"
 local BIG = 3000000
 

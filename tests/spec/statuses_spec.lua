@@ -1,7 +1,8 @@
 -- Promises of lua/statuses.lua.
 
 local import, _, spec, check = ...
-local statuses = import("statuses")
+local statuses = {}
+import("statuses").install(statuses)
 
 spec("each entry is its code, a space and a phrase", function()
   local count = 0

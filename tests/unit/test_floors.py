@@ -16,8 +16,8 @@ FLOORS = {
        "signals standin supervision upgrade watched wear wiring worker workshop",
     4: "authorizer doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why "
        "errorpages responder",
-    3: "check doctor.visitor entry gate heap hung memory migrate pool quarantine reference routes state status "
-       "status.desk status.metrics status.page status.plain stopped top upkeep watch",
+    3: "blank check doctor.visitor entry gate heap hung memory migrate pool quarantine reference routes shelf state "
+       "status status.desk status.metrics status.page status.plain stopped top upkeep watch",
     2: "accesslog allowed backlog changes client config configtext docroot doctor.modules forms handoff interrupt "
        "jsontext kept later listener log logfile logformat luaconfig options options_logs options_processes "
        "options_table pidfile popen privileges procfs scheduling scoreboard script seat sessions sessions.cookie "
@@ -55,7 +55,8 @@ SIDEWAYS = {
     "worker": "ready wiring",
     "poller": "standin watched", "standin": "watched",
     "status.desk": "status",
-    "pool": "entry state upkeep",
+    "pool": "entry shelf state upkeep",
+    "state": "blank",
     "upkeep": "entry state",
     "entry": "state",
     "config": "configtext luaconfig options",

@@ -97,10 +97,13 @@ def functions_that_run_are_named_in_the_traceback(site):
 
 
 def the_running_coroutine_is_found_in_every_version(site):
-    run = Run(site, "function main() Log('#') end")
+    run = Run(site, "function main() if Env.X then coroutine.wrap(Log)('in a coroutine') end Log('#') end")
     run.wait()
     target = run.state._target
     assert target._main
+    # From the first coroutine on.
+    assert not target._current
+    site.request("run.lua", X="1")
     equal(bool(target._current and target._claimed), site.engine.version != "jit")
 
 
@@ -202,7 +205,7 @@ def a_running_script_is_traced_and_goes_on(site):
 
 def a_script_in_a_coroutine_is_traced_with_what_resumed_it(site):
     for call in ("coroutine.wrap(spin)()", "coroutine.resume(coroutine.create(spin))"):
-        run = Run(site, "function spin() while true do end end\nfunction main() Log('#')\n%s\nend" % call)
+        run = Run(site, "function spin() Log('#') while true do end end\nfunction main()\n%s\nend" % call)
         found = run.trace()
         assert "run.lua:2: in " in found, found
         assert site.engine.version == "jit" or "run.lua:4: in " in found, found

@@ -258,7 +258,7 @@ def a_changed_library_or_session_table_does_not_break_session(site):
 # The module alone
 
 HARNESS = b"""
-local codes, loaded, host, calls = {}, {}, { settings = { session_name = "sid" } }, {}
+local codes, loaded, host, calls = {}, {}, { settings = { session_name = "sid" }, now = {} }, {}
 local load = loadstring or load
 local function import(name)
   loaded[name] = loaded[name] or load(codes[name])(import, host)
@@ -273,7 +273,8 @@ return function(values, session)
   codes.values, codes.session = values, session
   local globals, module = {}, import("session")
   module.install(globals)
-  return globals.Session, module, import("values"), calls
+  function module.begin(env, cookies) host.now.env, host.now.cookies = env, cookies end
+  return globals, module, import("values"), calls
 end
 """
 

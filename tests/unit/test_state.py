@@ -135,6 +135,7 @@ def python_is_out_of_reach(site):
 
 def an_error_inside_python_shows_no_python(site):
     found = site.run("""
+      Log('what it calls is there from now on')
       local function find(f, depth)
         for index = 1, 60 do
           local name, value = debug.getupvalue(f, index)
