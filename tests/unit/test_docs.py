@@ -181,7 +181,8 @@ SEEN = """
   local function add(prefix, from) for name in pairs(from) do names[#names + 1] = prefix .. name end end
   for name in pairs(_G) do if name ~= "main" then names[#names + 1] = name end end
   LocalConfig = LocalConfig == nil and false
-  local _, _ = lf.nothing, Shared.Get("x")
+  -- These are filled when they are first looked into.
+  local _, _, _, _ = lf.nothing, Shared.Get("x"), Session.nothing, con.header
   add("lf.", lf) add("Session.", Session) add("Shared.", Shared) add("con:", getmetatable(con))
   local late, index = getmetatable(lf).__index, 1
   while true do
