@@ -6,7 +6,7 @@ to send, in order.  responder.py makes answers, fcgi.py frames and sends them.  
 """
 from __future__ import annotations
 
-from typing import List, NamedTuple, Union
+from typing import List, NamedTuple, Sequence, Tuple, Union
 
 from .records import (
     AUTHORIZER, END_BODY, END_REQUEST, HEADER, MAX_CONTENT, OVERLOADED, STDERR, STDOUT, end, header, pack)
@@ -20,12 +20,22 @@ _DENIED = b"Status: 503 Service Unavailable\r\n\r\n"
 
 
 class Reply(NamedTuple):
-    """`head` ends inside the header block, `rest` holds the other headers and the body.  Of an answer whose head has
-    left already `head` is b""."""
+    """`head` ends inside the header block, `rest` holds the other headers and the body, in one piece or in several.  Of
+    an answer whose head has left already `head` is b""."""
 
     head: bytes
-    rest: bytes
+    rest: Union[bytes, Tuple[bytes, ...]]
     stderr: bytes = b""
+
+    @property
+    def parts(self) -> Tuple[bytes, ...]:
+        """All of the CGI response."""
+        return (self.head, self.rest) if isinstance(self.rest, bytes) else (self.head, *self.rest)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the CGI response."""
+        return sum(map(len, self.parts))
 
 
 # Most answers are just the bytes of the whole CGI response.
@@ -65,21 +75,28 @@ def frame(request_id: int, answer: Answer) -> List[Buffer]:
         if size <= MAX_CONTENT:
             return [b"".join((_pack(1, STDOUT, request_id, size, 0), answer, ending))]
         answer = Reply(b"", answer)
-    head, rest, stderr = answer
-    size = len(head) + len(rest)
+    stderr, parts = answer.stderr, answer.parts
+    first = _errors(request_id, stderr) if stderr else b""
+    size = sum(map(len, parts))
     if size <= MAX_CONTENT:
-        first = _errors(request_id, stderr) if stderr else b""
         # An empty record is the end of the stream, which `ending` has.
         opening = _pack(1, STDOUT, request_id, size, 0) if size else b""
-        return [b"".join((first, opening, head, rest, ending))]
-    buffers: List[Buffer] = [_errors(request_id, stderr)] if stderr else []
-    view, start = memoryview(rest), MAX_CONTENT - len(head)
-    if start < 0:
-        # Kilobytes of headers in front: rare enough to be copied.
-        view, start, head = memoryview(head + rest), MAX_CONTENT, b""
-    buffers += (header(STDOUT, request_id, MAX_CONTENT), head, view[:start])
-    for position in range(start, len(view), MAX_CONTENT):
-        piece = view[position:position + MAX_CONTENT]
-        buffers += (header(STDOUT, request_id, len(piece)), piece)
-    buffers.append(ending)
+        return [b"".join((first, opening, *parts, ending))]
+    return [*([first] if first else []), *_records(request_id, parts, size), ending]
+
+
+def _records(request_id: int, parts: Sequence[bytes], left: int) -> List[Buffer]:
+    """Full STDOUT records, whose content is cut out of `parts` without copies; they have `left` bytes."""
+    buffers: List[Buffer] = []
+    room = 0
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            if not room:
+                room = min(left, MAX_CONTENT)
+                left -= room
+                buffers.append(header(STDOUT, request_id, room))
+            piece, view = view[:room], view[room:]
+            room -= len(piece)
+            buffers.append(piece)
     return buffers

@@ -71,7 +71,7 @@ class Responder:
             if answer.__class__ is bytes:
                 size, failed = len(answer), answer[8] == _FIVE
             else:
-                size, failed = len(answer.head) + len(answer.rest), answer.head[8:9] == b"5"
+                size, failed = answer.size, answer.head[8:9] == b"5"
                 if seat.stream is not None:
                     failed = seat.stream.status >= 500
             return answer
@@ -156,12 +156,12 @@ class Responder:
         if seat.stream is not None and seat.stream.problem:
             # The script was told, and went on: its answer has a hole.
             raise ScriptError(text(seat.stream.problem))
-        if len(answer) == 3:
+        if len(answer) > 2:
             seat.heap = abs(int(answer[2]))
             if answer[2] > 0:
                 # The heap has grown: it is collected once the response is out.
                 self._pool.wants_collection(state)
-        return Reply(answer[0], answer[1])
+        return Reply(answer[0], answer[3:] if answer[1] is False else answer[1])
 
     def _failure(self, error: Error, params: bytes, body: Any, seat: Seat) -> Reply:
         if seat.stream is not None and seat.stream.gone:

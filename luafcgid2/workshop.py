@@ -60,7 +60,7 @@ class Workshop:
         seat = Seat(0)
         with _limited(seat, self.config.request_timeout):
             answer = self._responder.respond(encode(params), body, 0, seat)
-        return (answer.head + answer.rest, answer.stderr) if isinstance(answer, Reply) else (answer, b"")
+        return (b"".join(answer.parts), answer.stderr) if isinstance(answer, Reply) else (answer, b"")
 
 
 @contextlib.contextmanager

@@ -5,12 +5,11 @@
 local import, host = ...
 local headers, response = import("headers"), import("response")
 local text_of, safe = headers.text, headers.safe
-local take, forget, tonumber, fail = response.take, response.reset_body, tonumber, import("blame")
+local tonumber, fail = tonumber, import("blame")
 local pairs, setmetatable = pairs, setmetatable
 local find, lower, match, format = string.find, string.lower, string.match, string.format
-local now, settings, LARGE = host.now, host.settings, 32768
+local now, settings = host.now, host.settings
 local default_status, default_type = settings.default_status, settings.default_content_type
-local elapsed = settings.elapsed and "X-ElapsedTime: 0\r\n" or ""  -- responder.py writes the milliseconds
 
 local status, content_type = default_status, default_type
 local status_set, changed, content_length = false, false, nil
@@ -24,6 +23,7 @@ local function clear()
   status, content_type, content_length = default_status, default_type, nil
   changed, status_set, rest = false, false, nil
   headers.clear()
+  if now.large then now.large() end
   now.head = nil
 end
 
@@ -75,11 +75,16 @@ function head.code() return tonumber(match(status, "^%d+")) end
 function head.reset()
   content_length = nil
   if not rest then headers.clear() end
-  forget()
+  response.reset_body()
 end
 
 -- For streaming.lua: what the head is made of.
 function head.parts() return status, content_type, content_length end
+
+function head.has_left() return rest ~= nil end
+
+-- The response is not as usual, though its head may be.
+function head.touch() now.head = clear end
 
 function head.leave(what_is_left)
   rest, now.head = what_is_left, clear
@@ -92,21 +97,7 @@ end
 -- See response.finish.
 function head.finish_head(method, cookie_lines)
   if rest then return "", rest(cookie_lines) end
-  local content = take()
-  local text = "Status: " .. status .. "\r\nContent-Type: " .. content_type .. "\r\n" .. elapsed
-    .. headers.block(cookie_lines)
-  if changed and (find(status, "^204") or find(status, "^304") or find(status, "^1%d%d")) then
-    return text .. "\r\n"
-  end
-  local length = #content
-  if method == "HEAD" then
-    -- A script that knows the length need not make the body.
-    if length == 0 and content_length then length = content_length end
-    content = ""
-  end
-  text = text .. "Content-Length: " .. length .. "\r\n\r\n"
-  if #content > LARGE then return text, content end
-  return text .. content
+  return import("ending")(method, cookie_lines, status, content_type, content_length, changed)
 end
 
 -- Puts the functions where response.lua's callers look for them.

@@ -13,5 +13,5 @@ return {
   os.date, os.execute, os.setlocale, os.time, os.tmpname,
   string.byte, string.char, string.find, string.format, string.gmatch, string.gsub, string.lower, string.match,
   string.rep, string.sub,
-  table.concat, table.sort, table.unpack,
+  table.concat, table.sort, table.unpack or unpack,
 }

@@ -5,9 +5,10 @@
 
 local import, host = ...
 local concat, setmetatable, type = table.concat, setmetatable, type
-local KEEP, LARGE = 64, 32768
+-- Bytes: of a body that is not joined with its head; and of pieces until large.lua takes them.
+local KEEP, LARGE, FULL = 64, 32768, 262144
 local now, limit = host.now, host.settings.max_buffer
-local most = limit > 0 and limit or math.huge
+local most = limit > 0 and limit < FULL and limit or FULL
 -- All that comes before the length when a script has not changed it.
 local head = host.settings.default_head
 
@@ -21,7 +22,7 @@ function response.send(value)
   if type(value) ~= "string" then value = import("headers").text(value, "Send", 1) end
   count, size = count + 1, size + #value
   body[count] = value
-  if size > most and count > 1 then import("streaming").overflow() end
+  if size > most and count > 1 then import("large").full(body, count, size) end
 end
 
 -- Memory must not grow with the past, and a request must not find what another left.
@@ -40,7 +41,7 @@ local function take()
   forget()
   return content
 end
-response.reset_body, response.take = forget, take
+response.reset_body, response.take, response.pieces = forget, take, take
 
 function response.begin()
   if now.head then now.head() end

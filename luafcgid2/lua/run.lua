@@ -1,10 +1,10 @@
 -- One request inside a Lua state, from raw params to the response: the crossing.
 -- In: the PARAMS bytes, the body (or nil when it is on disk), the thread's number, and the SCRIPT_FILENAME and
 -- DOCUMENT_ROOT that Python found by searching, or false for both in the Authorizer role.  Out: the response; or (head,
--- body) for a large body; or (head, body, KB) when the heap has grown to so many KB, or (head, body, -KB) when it has
--- not and report_heap is set; (nil, message, traceback); (nil, message, status) if the client is to blame; or (nil,
--- false) if the params are broken or say something else; then nothing has run.  Loaded with the first request; only
--- state.py calls it.
+-- body) for a large body; or (head, false, KB, parts of the body ...) for a larger one; or (head, body, KB) when the
+-- heap has grown to so many KB, or (head, body, -KB) when it has not and report_heap is set; (nil, message, traceback);
+-- (nil, message, status) if the client is to blame; or (nil, false) if the params are broken or say something else;
+-- then nothing has run.  Loaded with the first request; only state.py calls it.
 
 local import, host = ...
 local decode, response = import("params").decode, import("response")
@@ -83,5 +83,6 @@ return function(data, body, thread, name, root)
   local count = collectgarbage("count")
   if count <= now.limit and not report_heap then return response.finish(env.REQUEST_METHOD, lines) end
   local head, rest = response.finish(env.REQUEST_METHOD, lines)
+  if rest == false then return import("large").finish(head, count) end
   return head, rest or "", count > now.limit and count or -count
 end

@@ -5,10 +5,9 @@
 local import, host = ...
 local response, headers = import("response"), import("headers")
 local find, match, sub = string.find, string.match, string.sub
-local collectgarbage, error, pcall, fail = collectgarbage, error, pcall, import("blame")
+local pushing, fail = import("pushing"), import("blame")
+local push, check, error, pcall = pushing.push, pushing.check, error, pcall
 local now, settings = host.now, host.settings
--- Bytes sent in pieces until they are collected; those of now.
-local GARBAGE, garbage = 1048576, 0
 
 local streaming = {}
 
@@ -18,11 +17,6 @@ local known, started, silent, cookie
 -- What Session stores now, if anything.
 local function finish_session()
   return now.finish and now.finish()
-end
-
--- What a host function says: nil; or what is wrong; or nil and a fault of ours.
-local function check(name, problem, fault)
-  if problem or fault then fail(name .. ": " .. (problem or fault)) end
 end
 
 local function request(name)
@@ -58,27 +52,27 @@ local function head(env)
   return text
 end
 
--- A collector whose pace fits small pages lets large pieces pile up.  The more the script keeps, the rarer this is.
-local function tidy()
-  pcall(collectgarbage)
-  garbage = -collectgarbage("count") * 1024
-end
-
+-- Whether anything could be sent.
 local function flush(name)
   local env = request(name)
   local first = ""
   if not started then
-    if not host.stream_ready() then return end
+    if not host.stream_ready() then return false end
     first = head(env)
   end
-  local data = first .. rest()
-  if data ~= "" then check(name, host.stream_push(data)) end
-  garbage = garbage + #data
-  if garbage > GARBAGE then tidy() end
+  if now.large then
+    local parts, count = import("large").take()
+    for index = 1, silent and 0 or count do
+      push(name, first .. parts[index])
+      first = ""
+    end
+  end
+  push(name, first .. rest())
+  return true
 end
 
 function streaming.flush() flush("Flush") end
-function streaming.overflow() flush("Send") end
+function streaming.overflow() return flush("Send") end
 
 -- The file is the body, or the rest of it: true; or nil and a message if it cannot be read.  A relative name is
 -- looked for beside the script.

@@ -74,7 +74,7 @@ class Answer:
     def __init__(self, reply):
         if isinstance(reply, bytes):
             reply = Reply(reply, b"")
-        self.raw = reply.head + reply.rest
+        self.raw = b"".join(reply.parts)
         head = answer.parse_head(self.raw)
         assert head is not None, "no header block in %r" % self.raw
         self.status, self.reason, self.headers, size = head
