@@ -85,7 +85,7 @@ REQUEST = st.lists(PART, max_size=6).map(lambda parts: [pair for part in parts f
 
 
 @given(st.lists(st.sampled_from(range(4)), min_size=12, max_size=40), st.lists(REQUEST, min_size=4, max_size=4))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_request_reads_the_same_whatever_came_before_it(order, requests):
     decode = decoder()
     for index in order:
@@ -106,7 +106,6 @@ def test_bytes_of_every_kind_are_the_same_in_request_after_request(version):
 
 
 @given(PAIRS)
-@settings(deadline=None)
 def test_python_and_the_prelude_read_the_same(lua_decode, pairs):
     data = params.encode(pairs)
     env = as_lua(pairs)
@@ -117,7 +116,7 @@ def test_python_and_the_prelude_read_the_same(lua_decode, pairs):
 
 
 @given(st.binary(max_size=80))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_bytes_are_read_alike_or_refused_by_all(lua_decode, data):
     try:
         pairs = params.decode(data)
