@@ -14,6 +14,8 @@ from harness import ROOT
 BLOCK = re.compile(r"\.\. code-block:: (\w+)\n(?:   :caption: (\S+)\n)?\n((?:   .*\n|\n)+)")
 # These fetch packages.
 NETWORK = ("sudo apt-get", "sudo make")
+# What the server said: a page tells nobody why a script failed.
+LOG = "tail -n 30 /var/log/luafcgid2/*.log"
 
 
 class Step(NamedTuple):
@@ -76,5 +78,5 @@ def test_who_does_what_the_tutorial_says_gets_what_it_promises():
                 continue
             done = machine.run(step.text, network=step.text.startswith(NETWORK))
             said = done.stdout.decode("utf-8", "replace")
-            assert done.returncode == 0, "$ %s\n%s" % (step.text, said)
-            assert agrees(said, step.answer), "$ %s\n%s\nshould have said\n%s" % (step.text, said, step.answer)
+            assert done.returncode == 0 and agrees(said, step.answer), "$ %s\n%s\n(%d) should have said\n%s\n%s" % (
+                step.text, said, done.returncode, step.answer, machine.run(LOG).stdout.decode("utf-8", "replace"))

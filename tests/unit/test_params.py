@@ -9,7 +9,7 @@ from luafcgid2 import params
 from luafcgid2.errors import ProtocolError
 from luafcgid2.runtime import Engine
 
-LUA_VERSIONS = ("5.1", "5.2", "5.3", "5.4", "5.5", "jit")
+LUA_VERSIONS = Engine.versions()
 NAMES = st.sampled_from([b"SCRIPT_FILENAME", b"DOCUMENT_ROOT", b"SCRIPT_NAME", b"HTTP_X", b"", b"a" * 128])
 PAIRS = st.lists(st.tuples(NAMES | st.binary(max_size=200), st.binary(max_size=300)), max_size=12)
 # What the prelude adds and leaves out on purpose.
