@@ -2,7 +2,7 @@
 
 In: root's rights on Linux with overlayfs.  Out: `Sandbox`, which runs commands of a shell one by one and writes files;
 all of it, services that were started included, is gone after `with`.  Files of the real machine can be read and never
-changed.  `sudo` does what it is told, without
+changed; what a luafcgid2 there has in /etc and /var is left out.  `sudo` does what it is told, without
 asking, and so does apt-get, which leaves alone what is installed.  Commands reach the network only if they ask for it.
 """
 from __future__ import annotations
@@ -24,6 +24,7 @@ mount -t proc proc "$1/root/proc"
 mount --rbind /dev "$1/root/dev"
 for folder in run tmp var/tmp; do mount -t tmpfs -o mode=1777 sandbox "$1/root/$folder"; done
 mkdir "$1/root/run/lock"
+rm -rf "$1/root/var/lib/luafcgid2" "$1/root/var/log/luafcgid2" "$1/root/etc/luafcgid2"
 ip link set lo up
 printf '#!/bin/sh\\nexec "$@"\\n' >"$1/root/usr/local/bin/sudo"
 chmod 755 "$1/root/usr/local/bin/sudo"
@@ -85,7 +86,7 @@ class Sandbox:
         return bool(inside) and os.path.exists("/proc/%d/root%s/ready" % (inside[0], self._folder))
 
     def _archive(self) -> bytes:
-        skipped = ["--exclude=./" + name for name in (".git", ".venv", "build", "dist", "*.egg-info")]
+        skipped = ["--exclude=./" + name for name in (".git", ".venv*", "build", "dist", "*.egg-info")]
         return subprocess.run(["tar", "-C", self._source, *skipped, "--exclude=__pycache__", "-cf", "-", "."],
                               stdout=subprocess.PIPE, check=True).stdout
 

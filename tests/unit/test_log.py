@@ -140,11 +140,14 @@ def test_the_log_is_not_inherited_by_programs_that_scripts_start(path):
 
 
 def test_a_replaced_logger_lets_go_of_its_file(path):
-    before = len(os.listdir("/proc/self/fd"))
+    def held() -> list:
+        links = (os.path.realpath("/proc/self/fd/" + fd) for fd in os.listdir("/proc/self/fd"))
+        return sorted(link for link in links if link.startswith(path))
     for _ in range(5):
         logger_for(path, slow_log_path=path + ".slow")
+        assert held() == [path, path + ".slow"]
     logger_for("")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert held() == []
 
 
 def test_a_line_of_a_script_names_it_once(path):
