@@ -92,19 +92,19 @@ class TestLint:
         assert done.returncode == PROBLEMS and "one/index.lua:1:" in done.stdout
 
 
-class TestNew:
-    @pytest.fixture(scope="class")
-    @classmethod
-    def made(cls):
-        """A server, and a site made for it."""
-        with Site() as site, Master(site) as master:
-            done = ctl("-c", master.config, "new", "blog", cwd=site.run)
-            assert (done.returncode, done.stderr) == (0, "")
-            for name in ("www/index.lua", "nginx.conf", "lighttpd.conf"):
-                assert os.path.exists(os.path.join(site.run, "blog", name)) and name in done.stdout
-            site.blog, site.master = os.path.join(site.run, "blog"), master
-            yield site
+@pytest.fixture(scope="class")
+def made():
+    """A server, and a site made for it."""
+    with Site() as site, Master(site) as master:
+        done = ctl("-c", master.config, "new", "blog", cwd=site.run)
+        assert (done.returncode, done.stderr) == (0, "")
+        for name in ("www/index.lua", "nginx.conf", "lighttpd.conf"):
+            assert os.path.exists(os.path.join(site.run, "blog", name)) and name in done.stdout
+        site.blog, site.master = os.path.join(site.run, "blog"), master
+        yield site
 
+
+class TestNew:
     def test_the_script_has_no_problem(self, made):
         done = ctl("-c", config(made), "lint", made.blog)
         assert done.returncode == 0, done.stdout
