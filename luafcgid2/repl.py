@@ -40,8 +40,8 @@ class _Engine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def new_runtime(self, bounded: bool = False) -> Any:
-        self.runtime = self._engine.new_runtime(bounded)
+    def raw_runtime(self, bounded: bool = False) -> Any:
+        self.runtime = self._engine.raw_runtime(bounded)
         return self.runtime
 
 
