@@ -186,6 +186,17 @@ def test_output_over_max_buffer_size_leaves_by_itself(each):
     assert "content-length" not in talk.names
 
 
+@pytest.mark.parametrize("size", [100, 50_000, 65_536, 3_000_000])
+def test_parts_that_wait_leave_before_what_follows_them(size):
+    with Streaming(max_buffer_size=1 << 20) as made:
+        made.write("parts.lua", "function main() for n = 1, %d do Send(string.rep(string.char(65 + n %% 26), %d)) end "
+                   "end" % (3_000_000 // size + 1, size))
+        talk = made.talk("parts.lua").end()
+    expected = b"".join(bytes([65 + n % 26]) * size for n in range(1, 3_000_000 // size + 2))
+    assert talk.body == expected
+    assert "content-length" not in talk.names
+
+
 def test_send_file_sends_length_type_and_bytes(each):
     talk = each.talk("file.lua", "style.css").end()
     assert talk.body == b"p { margin: 0 }"
