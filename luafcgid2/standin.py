@@ -42,8 +42,8 @@ class StandIn:
         """For the main thread while all others are busy: serve the requests that are `wants`, by their params.
 
         Other requests on kept connections go to another worker if one has a free thread (`elsewhere`), and wait
-        for ours if not.  New connections are looked at only if `accept`, one at a time; who is not wanted goes to
-        the queue that all workers share.
+        for ours if not; the first of a connection goes to the queue that all workers share.  New connections are looked
+        at only if `accept`, one at a time.
         """
         ready = [self._ready.popleft() for _ in range(len(self._ready))]
         for fd, flags in ready + self._epoll.poll(0, MAX_EVENTS):
@@ -51,7 +51,7 @@ class StandIn:
             if connection is not None:
                 if wants is not None and _asks(connection._sock, wants):
                     self._serve(connection, flags, seat)
-                elif not (elsewhere and flags and self._pass_on(connection)):
+                elif not ((elsewhere or not connection.served) and flags and self._pass_on(connection)):
                     self._ready.append((fd, flags))
             elif fd == self._listener_fd:
                 if accept and wants is not None and len(self._connections) < self._max:
@@ -74,19 +74,23 @@ class StandIn:
     def _look_at_new(self, seat: Seat, wants: Callable[[bytes], bool]) -> None:
         with contextlib.suppress(OSError):
             sock = self._socket(self._take()[0])
-            if _asks(sock, wants):
+            asks = _asks(sock, wants)
+            if asks:
                 seat.accepted += 1
                 self._welcome(sock, seat, True)
-            elif self._handoff is not None and self._handoff.give(sock.fileno(), False):
+            elif asks is not None and self._handoff is not None and self._handoff.give(sock.fileno(), False):
                 sock.close()
             else:
+                # Where nothing has come yet it may still be for us.
                 self._adopt(self._make(sock, self._server, self._connections, seat), seat)
 
 
-def _asks(sock: socket.socket, wants: Callable[[bytes], bool]) -> bool:
-    """Whether what waits to be read is a whole request that `wants` takes; it stays to be read."""
+def _asks(sock: socket.socket, wants: Callable[[bytes], bool]) -> Optional[bool]:
+    """Whether what waits to be read is a whole request that `wants` takes; it stays to be read.  None: none waits."""
     try:
         whole = whole_request(sock.recv(RECV_SIZE, DONTWAIT | socket.MSG_PEEK))
+    except BlockingIOError:
+        return None
     except OSError:
         return False
     return whole is not None and wants(whole[1])

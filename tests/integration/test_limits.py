@@ -11,7 +11,8 @@ import pytest
 from controlled import Daemon
 from harness import Site, is_alive, wait_until
 
-from luafcgid2 import client
+from luafcgid2 import client, records
+from luafcgid2.params import encode
 from luafcgid2.scoreboard import Scoreboard
 
 SCRIPTS = {
@@ -180,7 +181,6 @@ def test_status_shows_the_queue_and_how_busy_it_was(site):
                 wait_until(lambda: header.queue == 1 and header.most_busy == 1 and header.limit_reached >= 1,
                            "the master counts")
                 assert header.queue_limit == 1024
-                os.close(os.open(path, os.O_RDWR))
                 with open(path, "w"):
                     pass
         assert (first, second) == (["waited"], ["fine"])
@@ -282,6 +282,24 @@ def test_with_a_status_path_waiting_requests_go_to_whoever_is_free_first(site):
             with open(paths[1], "w"):
                 pass
         assert (first, second) == (["waited"], ["waited"])
+
+
+def test_a_ping_whose_bytes_come_late_is_answered_while_all_are_busy(site):
+    path = os.path.join(site.run, "fifo")
+    os.mkfifo(path)
+    with Daemon(site, Workers=1, WorkerThreads=1, PingPath="/ping") as daemon:
+        ping = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "/ping", "SCRIPT_FILENAME": "/none", "DOCUMENT_ROOT": site.www}
+        fine = dict(ping, SCRIPT_NAME="/fine.lua", SCRIPT_FILENAME=site.www + "/fine.lua")
+        with daemon.in_flight("block.lua", path):
+            wait_until(lambda: os.path.exists(path + ".started"), "the script runs")
+            with client.Client(daemon.address, 30) as late, client.Client(daemon.address, 30) as other:
+                # Connections are taken in turn: with this answer, both above were taken.
+                assert client.request(daemon.address, ping, timeout=30).body == b"pong"
+                assert late.request(ping).body == b"pong"
+                other.send_raw(records.begin(1) + records.pack(records.PARAMS, 1, encode(fine)) + records.tail(1))
+                with open(path, "w"):
+                    pass
+                assert other.read_response().body == b"fine"
 
 
 def test_a_server_is_found_though_its_file_is_no_lua_any_more(site):
