@@ -20,7 +20,6 @@ import signal
 import socket
 import threading
 import time
-from queue import SimpleQueue
 from typing import Any, Optional, Tuple
 
 import setproctitle
@@ -30,6 +29,7 @@ from .accesslog import open_log
 from .errors import BootError, Error
 from .popen import Popens
 from .ready import Reporter
+from .relay import Relay, is_long
 from .scoreboard import DRAINING, READY
 from .seat import Seat
 from .wiring import (
@@ -37,10 +37,11 @@ from .wiring import (
     make_shared)
 
 CALM_TICK = 0.02
-# After a request that ran long others are likely: then it ticks faster, for ALERT_TICKS ticks.  Each tick takes
-# the GIL from the leader once, which at 200 a second costs a twentieth of a busy worker's time.
-ALERT_TICK = 0.005
-ALERT_TICKS = 2000
+# After a request that ran long others are likely: then it ticks faster, for ALERT_TICKS ticks, and a script need not
+# run for a whole tick (relay.LONG).  Each tick takes the GIL from the leader once, which at 250 a second costs
+# a twentieth of a busy worker's time.
+ALERT_TICK = 0.004
+ALERT_TICKS = 2500
 QUIET_TICKS = 10
 # While draining: seconds between two looks at what is still under way.
 DRAIN_TICK = 0.01
@@ -66,11 +67,7 @@ class Worker:
         self._slot, self._handoff, self._kept = scoreboard.slot(index), handoff, kept
         self._seats = [Seat(number, self._slot.lines[number]) for number in range(config.worker_threads)]
         self._spare_seat = Seat(config.worker_threads)
-        # The seat of the thread that leads; None while an appointed one has not sat down yet.
-        self._leader: Optional[Seat] = None
-        self._baton: SimpleQueue = SimpleQueue()
-        self._lock = threading.Lock()
-        self._parked = self._epoch = 0
+        self._relay = Relay()
         self._sleeping = False
         self._alert = 0
         self._title: Optional[bytes] = None
@@ -154,20 +151,21 @@ class Worker:
     def _sit(self, seat: Seat) -> None:
         """The life of one thread: parked, leading, parked again."""
         seat.ident = threading.get_ident()
+        epoch = 0
         while True:
-            with self._lock:
-                self._parked += 1
-            self._lead(seat, self._baton.get())
+            epoch = epoch or self._relay.park()
+            self._lead(seat, epoch)
+            epoch = self._relay.succeed()
 
     def _lead(self, seat: Seat, epoch: int) -> None:
-        poller, pool = self._poller, self._pool
-        self._leader = seat
+        poller, pool, relay = self._poller, self._pool, self._relay
+        relay.leader = seat
 
         def leading() -> bool:
             # Garbage first: a burst of large answers would leave that of all of them.
-            return self._epoch == epoch and not pool.pending
+            return relay.epoch == epoch and not pool.pending
 
-        while self._epoch == epoch:
+        while relay.epoch == epoch:
             if poller.idle:
                 seat.polling = True
                 poller.poll()
@@ -183,17 +181,6 @@ class Worker:
                 # A fault of ours must cost one connection, not the thread that leads.
                 self._logger.exception("unexpected error in thread %d", seat.number)
 
-    def _appoint(self) -> bool:
-        """Make a parked thread the leader; False if there is none."""
-        with self._lock:
-            if not self._parked:
-                return False
-            self._parked -= 1
-            self._epoch += 1
-            self._leader = None
-        self._baton.put(self._epoch)
-        return True
-
     def _stand_in(self) -> None:
         """All threads are busy: what the desk can answer is answered here, and requests on kept connections go to a
         worker that has a thread for them."""
@@ -205,7 +192,7 @@ class Worker:
         poll = select.poll()
         for fd in (self._signal_read, self._wake_read, self._master_pipe):
             poll.register(fd, select.POLLIN)
-        self._appoint()
+        self._relay.appoint()
         serial, quiet = -1, 0
         while True:
             if quiet < QUIET_TICKS:
@@ -233,14 +220,14 @@ class Worker:
         """One look at the threads: (the leader's serial, ticks without work)."""
         self._monitor.tick()
         self._alert = max(0, self._alert - 1)
-        leader = self._leader
+        leader = self._relay.leader
         if leader is None:
             return serial, 0
         if not leader.polling:
             # In a request, or in work that was put off: a top level or a collection may take as long.
-            if leader.serial == serial:
+            if leader.serial == serial or (self._alert and is_long(leader)):
                 self._alert = ALERT_TICKS
-                if not self._appoint():
+                if not self._relay.appoint():
                     self._stand_in()
             return leader.serial, 0
         if leader.serial != serial or self._slot.busy:
@@ -261,7 +248,7 @@ class Worker:
         self._popens.reap()
         self._monitor.rest()
         while self._sessions.sweep() or self._shared.sweep():
-            leader = self._leader
+            leader = self._relay.leader
             if leader is None or leader.serving:
                 break
         self._show(self._responder.last_script)
@@ -315,9 +302,9 @@ class Worker:
             if poll.poll(DRAIN_TICK * 1000) and self._signalled() is False:
                 return 0
             log.flush(self._logger, log.BATCH_SECONDS)
-            leader = self._leader
+            leader = self._relay.leader
             if leader is not None and not leader.polling:
-                self._appoint()
+                self._relay.appoint()
         self._logger.warning("worker %d leaves after StopTimeout (%g s) with %d requests under way",
                              self._index + 1, self._config.stop_timeout, left)
         return 0

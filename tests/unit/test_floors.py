@@ -16,8 +16,8 @@ FLOORS = {
        "signals standin supervision upgrade watched wear wiring worker workshop",
     4: "authorizer doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why "
        "errorpages responder",
-    3: "blank check doctor.visitor entry gate heap hung memory migrate pool quarantine reference routes shelf state "
-       "status status.desk status.metrics status.page status.plain stopped top upkeep watch",
+    3: "blank check doctor.visitor entry gate heap hung memory migrate pool quarantine reference relay routes shelf "
+       "state status status.desk status.metrics status.page status.plain stopped top upkeep watch",
     2: "accesslog allowed backlog changes client config configtext docroot doctor.modules forms handoff interrupt "
        "jsontext kept later listener log logfile logformat luaconfig options options_logs options_processes "
        "options_table pidfile popen privileges procfs scheduling scoreboard script seat sessions sessions.cookie "
