@@ -7,8 +7,8 @@ Only worker.py uses it; it starts no thread and knows no requests.
 from __future__ import annotations
 
 import threading
+import time
 from queue import SimpleQueue
-from time import monotonic
 from typing import Optional
 
 from .seat import Seat
@@ -27,6 +27,9 @@ class Relay:
         self._baton: SimpleQueue = SimpleQueue()
         self._lock = threading.Lock()
         self._parked = 0
+        # Who was looked at last, and its processor time then.
+        self._looked: Optional[Seat] = None
+        self._cpu = 0.0
 
     def park(self) -> int:
         """Wait to be appointed; the epoch in which to lead."""
@@ -46,6 +49,17 @@ class Relay:
         self._baton.put(self.epoch)
         return True
 
+    def is_stuck(self, seat: Seat) -> bool:
+        """Whether the thread, which has been in one request for a while, waits in it, or has computed since the last
+        look.  Not where it only waits for a processor: another thread would wait as well.  For the main thread."""
+        try:
+            cpu = time.clock_gettime(time.pthread_getcpuclockid(seat.ident))
+        except (OSError, AttributeError):
+            return True
+        computed, self._cpu = cpu - self._cpu if seat is self._looked else 0.0, cpu
+        self._looked = seat
+        return computed > LONG or not _is_runnable(seat.native)
+
     def succeed(self) -> int:
         """For a thread whose long request has ended: lead again, at once, if who leads meanwhile is in one, too.  The
         epoch, or 0."""
@@ -59,4 +73,13 @@ class Relay:
 
 def is_long(seat: Seat) -> bool:
     """Whether its thread runs a script, and not only since a moment."""
-    return seat.state is not None and monotonic() - seat.started > LONG
+    return seat.state is not None and time.monotonic() - seat.started > LONG
+
+
+def _is_runnable(task: int) -> bool:
+    """Whether a thread runs, or could if there were a processor; False where the system does not tell."""
+    try:
+        with open("/proc/self/task/%d/stat" % task, "rb") as file:
+            return file.read().rpartition(b")")[2][1:2] == b"R"
+    except OSError:
+        return False

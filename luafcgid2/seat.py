@@ -27,8 +27,8 @@ class Seat:
     """
 
     __slots__ = ("number", "serial", "serving", "polling", "requests", "errors", "busy", "bytes_in", "bytes_out",
-                 "accepted", "latencies", "started", "params", "state", "entry", "ident", "heap", "sock", "request_id",
-                 "stream", "_line", "_cells", "_base", "script")
+                 "accepted", "latencies", "started", "params", "state", "entry", "ident", "native", "heap", "sock",
+                 "request_id", "stream", "_line", "_cells", "_base", "script")
 
     def __init__(self, number: int, line: Optional[Any] = None) -> None:
         self.number, self._line, self.script = number, line, b""
@@ -40,8 +40,8 @@ class Seat:
         self.serving = self.polling = False
         self.latencies: List[int] = [0] * BUCKETS
         self.params: bytes = b""
-        # The thread, as threading.get_ident() has it.
-        self.ident = 0
+        # The thread, as threading.get_ident() and get_native_id() have it.
+        self.ident = self.native = 0
         # Kilobytes of the Lua state after the last request, where somebody wants to know.
         self.heap = 0
         self.state: Optional[Any] = None

@@ -150,7 +150,7 @@ class Worker:
 
     def _sit(self, seat: Seat) -> None:
         """The life of one thread: parked, leading, parked again."""
-        seat.ident = threading.get_ident()
+        seat.ident, seat.native = threading.get_ident(), threading.get_native_id()
         epoch = 0
         while True:
             epoch = epoch or self._relay.park()
@@ -225,7 +225,7 @@ class Worker:
             return serial, 0
         if not leader.polling:
             # In a request, or in work that was put off: a top level or a collection may take as long.
-            if leader.serial == serial or (self._alert and is_long(leader)):
+            if (leader.serial == serial or (self._alert and is_long(leader))) and self._relay.is_stuck(leader):
                 self._alert = ALERT_TICKS
                 if not self._relay.appoint():
                     self._stand_in()
