@@ -7,7 +7,9 @@ local import, host = ...
 local response = import("response")
 local concat, unpack = table.concat, table.unpack
 local now, limit = host.now, host.settings.max_buffer
-local take, reset_body = response.take, response.reset_body
+local take, reset_body, error = response.take, response.reset_body, error
+-- Where the state's memory is limited: one string, sent again and again, takes none of it, but Python's.
+local most = host.enter and host.settings.max_memory or 0
 -- A piece of so many bytes is a part of its own.
 local PIECE = 65536
 
@@ -43,6 +45,7 @@ function large.full(pieces, pieces_count, pieces_size)
   if response.has_left() or (limit > 0 and size + pieces_size > limit) then
     if import("streaming").overflow() then return end
   end
+  if most > 0 and size + pieces_size > most then error("not enough memory", 0) end
   fold(pieces, pieces_count)
   reset_body()
   -- The next request begins without the parts, and after this one the heap is looked at.
