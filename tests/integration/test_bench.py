@@ -48,7 +48,7 @@ def test_a_short_benchmark_measures_every_server(tmp_path, server):
     check(result["rows"])
 
 
-@pytest.mark.parametrize("workload, places", [("mixed", 4), ("lru", 2), ("cpu", 2), ("idle", 8)])
+@pytest.mark.parametrize("workload, places", [("mixed", 4), ("lru", 2), ("cpu", 3), ("idle", 8)])
 def test_a_short_benchmark_measures_luafcgid2_against_itself(tmp_path, workload, places):
     result = run(tmp_path, "--only", "luafcgid2", "--workload", workload)
     assert len(result["rows"]) == places and result["aims"]
