@@ -9,7 +9,6 @@ import contextlib
 import os
 import shutil
 import socket
-import time
 from typing import Iterator, Sequence, Tuple
 
 import processes
@@ -80,11 +79,6 @@ def started(folder: str, workers: int, locations: str, http: str = "",
             modules="\n".join("load_module %s;" % module for module in modules)))
     command = [program, "-p", folder, "-c", config, "-e", os.path.join(folder, "nginx.log")]
     with processes.started(command) as pids:
-        deadline = time.monotonic() + READY_SECONDS
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            if time.monotonic() > deadline or not processes.tree(pids):
-                raise Missing("nginx did not start: see its message above")
-            time.sleep(0.01)
+        if not processes.listens(port, pids, READY_SECONDS):
+            raise Missing("nginx did not start: see its message above")
         yield "http://127.0.0.1:%d/" % port, pids

@@ -9,6 +9,7 @@ import contextlib
 import glob
 import os
 import signal
+import socket
 import subprocess
 import time
 from typing import Any, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
@@ -73,6 +74,17 @@ def switches(roots: Iterable[int]) -> int:
             with contextlib.suppress(OSError), open(path) as file:
                 total += sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
     return total
+
+
+def listens(port: int, roots: Sequence[int], seconds: float) -> bool:
+    """Whether one of the processes accepts connections at a port of 127.0.0.1 within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+        if time.monotonic() > deadline or not tree(roots):
+            return False
+        time.sleep(0.01)
 
 
 def _alive(known: Set[Tuple[int, str]]) -> List[int]:

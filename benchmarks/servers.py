@@ -14,7 +14,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, Sequence, Tuple
 
@@ -148,13 +147,8 @@ def redis_server(folder: str) -> Iterator[Tuple[str, Tuple[int, ...]]]:
     command = [program, "--bind", "127.0.0.1", "--port", str(port), "--dir", folder, "--save", "",
                "--appendonly", "yes", "--logfile", os.path.join(folder, "redis.log")]
     with processes.started(command) as pids:
-        deadline = time.monotonic() + READY_SECONDS
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            if time.monotonic() > deadline or not processes.tree(pids):
-                raise Missing("redis-server did not start: see %s" % command[-1])
-            time.sleep(0.01)
+        if not processes.listens(port, pids, READY_SECONDS):
+            raise Missing("redis-server did not start: see %s" % command[-1])
         yield "redis://127.0.0.1:%d/0" % port, pids
 
 

@@ -1,9 +1,8 @@
 """The command `luafcgid2`: run the server in the foreground, test a configuration, serve a directory.
 
-In: the command line.  Out: an exit code: 0; 78 (EX_CONFIG) for a configuration that cannot be used; 1 for a
-listener or pid file that cannot be had; 3 when no worker can boot.  Called by the console script and by
-`python -m luafcgid2`.  A first word that is no command is the configuration file, as in the ancestor.  What
-is heavy is imported where it is used: a start is short.
+In: a command line that start.py leaves to it.  Out: an exit code, as there.  Called by start.py, and by manual.py for
+the manual page.  A first word that is no command is the configuration file, as in the ancestor.  What is heavy is
+imported where it is used.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from queue import SimpleQueue
-from typing import Optional
+from typing import Optional, Tuple
 
 from .seat import Seat
 
@@ -27,8 +27,8 @@ class Relay:
         self._baton: SimpleQueue = SimpleQueue()
         self._lock = threading.Lock()
         self._parked = 0
-        # Who was looked at last, and its processor time then.
-        self._looked: Optional[Seat] = None
+        # Which request was looked at last, and the thread's processor time when it was first.
+        self._looked: Tuple[Optional[Seat], int] = None, 0
         self._cpu = 0.0
 
     def park(self) -> int:
@@ -50,15 +50,15 @@ class Relay:
         return True
 
     def is_stuck(self, seat: Seat) -> bool:
-        """Whether the thread, which has been in one request for a while, waits in it, or has computed since the last
+        """Whether the thread, which has been in one request for a while, waits in it, or has computed since the first
         look.  Not where it only waits for a processor: another thread would wait as well.  For the main thread."""
         try:
             cpu = time.clock_gettime(time.pthread_getcpuclockid(seat.ident))
         except (OSError, AttributeError):
             return True
-        computed, self._cpu = cpu - self._cpu if seat is self._looked else 0.0, cpu
-        self._looked = seat
-        return computed > LONG or not _is_runnable(seat.native)
+        if self._looked != (seat, seat.serial):
+            self._looked, self._cpu = (seat, seat.serial), cpu
+        return cpu - self._cpu > LONG or not _is_runnable(seat.native)
 
     def succeed(self) -> int:
         """For a thread whose long request has ended: lead again, at once, if who leads meanwhile is in one, too.  The

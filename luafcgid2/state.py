@@ -24,7 +24,8 @@ from .runtime import Engine, text
 from .script import Version
 from .units import size
 
-Response = Union[bytes, Tuple[bytes, bytes]]
+# See LuaState.handle.
+Response = Union[bytes, Tuple[Any, ...]]
 
 
 class Services:
@@ -128,9 +129,10 @@ class LuaState:
         return int(result)
 
     def handle(self, params: bytes, body: Any, thread: int, wanted: Wanted) -> Response:
-        """Run the script's entry point for one request: the CGI response, or (head, body) of one with a large body,
-        or (head, body, KB) if the state's heap has grown so much that it should be collected soon, or (head, body,
-        -KB) if it has not, but the settings ask for its size.
+        """Run the script's entry point for one request: the CGI response, or (head, body) of one with a large body, or
+        (head, False, KB, part, ...) of one with a larger body, which is in parts; or (head, body, KB) if the state's
+        heap has grown so much that it should be collected soon, or (head, body, -KB) if it has not, but the settings
+        ask for its size.
 
         `params` is the raw PARAMS stream; `body` is bytes, or a file to read; `thread` is Info.Thread.
         `wanted` is what the state was chosen by: if the prelude reads other values in `params`, nothing runs; (False,

@@ -4,7 +4,7 @@ The running master starts `python -m luafcgid2` anew with an `Inheritance` in it
 locked pid file, and a pipe on which the new one says that its first worker serves, or why it cannot.  Until that
 word the old master goes on as before, so code or a configuration that does not start changes nothing; after it the
 old one lets its workers finish and leaves.  Both hold the one lock on the pid file, so at no moment may a third
-server start.  cli.py takes the Inheritance out of the environment; only the masters use the rest.
+server start.  start.py takes the Inheritance out of the environment; only the masters use the rest.
 """
 from __future__ import annotations
 

@@ -39,6 +39,57 @@ def test_who_ends_a_long_request_leads_again_while_the_leader_is_in_one():
     assert relay.succeed() == 0
 
 
+def burn(seconds):
+    """Take so much processor time in this thread."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def mine():
+    """The seat of this thread."""
+    seat = Seat(0)
+    seat.ident, seat.native = threading.get_ident(), threading.get_native_id()
+    return seat
+
+
+def test_a_script_that_gets_little_of_a_busy_processor_is_seen_to_compute_all_the_same():
+    relay, seat = Relay(), mine()
+    assert not relay.is_stuck(seat)
+    for _ in range(4):
+        # Less than LONG from look to look.
+        burn(LONG / 2)
+        found = relay.is_stuck(seat)
+    assert found
+
+
+def test_another_request_of_the_thread_begins_anew():
+    relay, seat = Relay(), mine()
+    for _ in range(8):
+        assert not relay.is_stuck(seat)
+        burn(LONG / 2)
+        seat.serial += 1
+
+
+def test_a_thread_that_waits_is_stuck():
+    relay, seat, ready, go = Relay(), Seat(0), threading.Event(), threading.Event()
+
+    def sit():
+        seat.ident, seat.native = threading.get_ident(), threading.get_native_id()
+        ready.set()
+        go.wait(10)
+    thread = threading.Thread(target=sit)
+    thread.start()
+    ready.wait(10)
+    deadline = time.monotonic() + 10
+    while not relay.is_stuck(seat) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    found = relay.is_stuck(seat)
+    go.set()
+    thread.join(10)
+    assert found
+
+
 @pytest.mark.parametrize("running, since", [(False, 1.0), (True, 0.0)])
 def test_it_parks_where_the_leader_is_there(running, since):
     relay = leading(running, since)
