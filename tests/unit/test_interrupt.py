@@ -1,5 +1,6 @@
 """Another thread stops a script, or asks where it is, whatever the script does; nothing else is hit by it."""
 import gc
+import os
 import threading
 import time
 import weakref
@@ -294,7 +295,10 @@ def a_state_that_is_closed_meanwhile_is_not_touched(site):
 
 
 def a_call_into_c_is_not_stopped_and_the_request_ends_by_its_own_error_after_it(site):
-    run = Run(site, "function main() Log('#') os.execute('sleep 0.5') Send('x') end")
+    started = os.path.join(site.folder, "started")
+    run = Run(site, "function main() Log('#') os.execute('touch %s; sleep 0.5') Send('x') end" % started)
+    # The script has called Log, but need not be in C yet.
+    until(lambda: os.path.exists(started))
     equal(run.state.traceback(), None)
     equal(run.state.interrupt("too long"), True)
     equal(run.ended, False)
