@@ -90,6 +90,12 @@ class Poller(StandIn):
         """Make a thread that is blocked in `poll` return."""
         os.write(self._wake_write, b"x")
 
+    def rouse(self) -> None:
+        """For the main thread, when one polls: what `stand_in` had in hand when that thread looked is its to serve now,
+        and gives no other edge."""
+        if self._ready:
+            self.wake()
+
     def count(self) -> int:
         """How many connections stay open now."""
         return len(self._connections)

@@ -230,6 +230,7 @@ class Worker:
                 if not self._relay.appoint():
                     self._stand_in()
             return leader.serial, 0
+        self._poller.rouse()
         if leader.serial != serial or self._slot.busy:
             return leader.serial, 0
         if quiet == QUIET_TICKS - 1:

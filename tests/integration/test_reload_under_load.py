@@ -15,6 +15,8 @@ import pytest
 from harness import Site, children, is_alive, wait_until
 from servers import Master, Nginx, Web, ask
 
+from luafcgid2.scoreboard import Scoreboard
+
 CLIENTS = 8
 VERSION = "function main() Send('version %d') end"
 
@@ -100,10 +102,20 @@ def test_sighups_in_quick_succession_fail_no_request(servers: tuple) -> None:
     assert set(load.statuses) == {200}
 
 
+def serve_by_all(master: Master, nginx: Nginx) -> None:
+    """Ask until each worker has loaded the script."""
+    def loaded() -> bool:
+        with ThreadPoolExecutor(CLIENTS) as threads:
+            list(threads.map(lambda _: nginx.request("/version.lua"), range(CLIENTS)))
+        return all(slot.requests for _, slot in Scoreboard.of(master.pid).workers())
+    wait_until(loaded, "an answer of each worker")
+
+
 def test_a_broken_edit_keeps_the_last_good_version_serving(servers: tuple) -> None:
     site, master, nginx = servers
     master.expect_errors("version.lua")
     with Load(nginx, "/version.lua") as load:
+        serve_by_all(master, nginx)
         site.write("version.lua", "function main() Send('half an up")
         master.reload()
         load.wait(200)

@@ -1,8 +1,12 @@
 """The connections of one worker, in one thread: what comes in the middle of a look at them is not lost."""
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import socket
+import threading
+from types import SimpleNamespace
 
 from luafcgid2 import records
 from luafcgid2.body import Limits
@@ -10,32 +14,69 @@ from luafcgid2.complaints import Complaints
 from luafcgid2.fcgi import Server
 from luafcgid2.poller import Poller
 from luafcgid2.records import KEEP_CONN, begin
+from luafcgid2.relay import Relay
 from luafcgid2.seat import Seat
 from luafcgid2.timeouts import Timeouts
+from luafcgid2.worker import Worker
 
 
-def test_a_request_that_comes_while_the_main_thread_looks_at_its_connection_is_served(tmp_path):
-    logger, seat = logging.Logger("poller", logging.CRITICAL), Seat(0)
+@contextlib.contextmanager
+def connected(folder):
+    """(poller, client) of a worker without threads whose every answer is the same."""
+    logger = logging.Logger("poller", logging.CRITICAL)
     complaints = Complaints(logger)
     server = Server(lambda *request: b"X: 1\r\n\r\nhello", Limits(8192, 1 << 20, 1 << 20, None, 1 << 20), logger, 1, 1)
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
-        listener.bind(str(tmp_path / "sock"))
+        listener.bind(str(folder / "sock"))
         listener.listen(1)
         listener.setblocking(False)
         poller = Poller(listener, server, 9, Timeouts(0, 0, 0, 9, complaints), complaints)
         poller.accept_connections()
-        client.connect(str(tmp_path / "sock"))
+        client.connect(str(folder / "sock"))
         client.settimeout(10)
-        poller.poll()
-        while not poller.idle:
-            poller.step(seat, lambda: True)
+        yield poller, client
+        for connection in list(poller._connections.values()):
+            connection.close()
+
+
+def serve(poller, seat):
+    """What is ready, once."""
+    poller.poll()
+    while not poller.idle:
+        poller.step(seat, lambda: True)
+
+
+def test_a_request_that_comes_while_the_main_thread_looks_at_its_connection_is_served(tmp_path):
+    seat = Seat(0)
+    with connected(tmp_path) as (poller, client):
+        serve(poller, seat)
         [connection] = poller._connections.values()
         client.sendall(begin(1, records.RESPONDER, KEEP_CONN) + records.tail(1))
         # What a thread does that finds the lock taken.
         connection.pending = True
         assert poller.close_idle(seat) == 2, "the connection, and that it is ready"
-        poller.poll()
-        while not poller.idle:
-            poller.step(seat, lambda: True)
+        serve(poller, seat)
         assert b"hello" in client.recv(4096)
-        connection.close()
+
+
+def test_a_thread_that_begins_to_poll_while_the_main_thread_has_a_request_in_hand_is_woken_for_it(tmp_path):
+    seat, worker = Seat(0), Worker.__new__(Worker)
+    with connected(tmp_path) as (poller, client):
+        worker._poller, worker._relay, worker._monitor = poller, Relay(), SimpleNamespace(tick=int)
+        worker._slot, worker._alert, worker._relay.leader = SimpleNamespace(busy=0), 0, seat
+        client.sendall(begin(1) + records.tail(1))
+        for _look in range(2):
+            # All threads are busy: the connection is taken, its request is left to them.
+            poller.stand_in(Seat(1), lambda params: False, True, False)
+        in_hand = [poller._ready.popleft() for _ in range(len(poller._ready))]
+        assert len(in_hand) == 1
+        thread = threading.Thread(target=serve, args=(poller, seat), daemon=True)
+        seat.polling = True
+        thread.start()
+        poller._ready.extend(in_hand)
+        worker._look(0, 0)
+        thread.join(10)
+        alive = thread.is_alive()
+        os.write(poller._wake_write, b"x")
+        assert not alive
+        assert b"hello" in client.recv(4096)
