@@ -1,4 +1,9 @@
-"""Lets pips that predate PEP 660 install this package in editable mode; setup.cfg says everything."""
-from setuptools import setup
+"""The compiled part of the package; setup.cfg says everything else."""
+from setuptools import Extension, setup
 
-setup()
+SOURCES = ["luafcgid2/native/%s.c" % name for name in ("fastpath", "connections", "crossing", "fields", "request")]
+HEADERS = ["luafcgid2/native/%s.h" % name for name in ("fastpath", "fields", "request")]
+
+# Optional: where it cannot be compiled, requests take the same way in Python.
+setup(ext_modules=[Extension("luafcgid2._fastpath", SOURCES, depends=HEADERS, optional=True,
+                             extra_compile_args=["-O2", "-Wall", "-Wextra"])])

@@ -17,6 +17,10 @@ WorkerThreads = 4
 -- milliseconds longer. normal: as other programs. One of "batch", "normal".
 -- Scheduling = "batch"
 
+-- Serve usual requests by compiled code, where it was built when this was installed; false: all of
+-- them by Python, which does the same and takes longer. With AccessLogPath all go by Python.
+-- FastPath = true
+
 -- How many workers there are: always Workers; as many as the load asks for, with some to spare; or
 -- none until a request comes (a small machine with few visitors). One of "static", "dynamic",
 -- "ondemand".

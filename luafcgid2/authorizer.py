@@ -11,12 +11,12 @@ itself runs, by the rules for scripts.  What `authorize` may say is in lua/autho
 from __future__ import annotations
 
 import os
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 from .errors import Error, ScriptError, ScriptForbidden, ScriptNotFound
 from .params import encode, find
 from .replies import Answer, Reply
-from .responder import Responder
+from .responder import Crossed, Responder
 from .routes import Route, Routes
 from .script import Resolver
 from .seat import Seat
@@ -51,7 +51,7 @@ class Authorizer(Responder):
             # The administrator chose the file: it may lie outside of the site, where nobody can ask for it.
             self._resolver = Resolver(("/",), (), keep)
         # The status page says 200.
-        self._routes, self._pages = _Nowhere(), None
+        self.routes, self._pages = _Nowhere(), None
 
     def respond(self, params: bytes, body: Any, problem: int, seat: Seat) -> Answer:
         """The answer; nothing leaves before it is known."""
@@ -75,5 +75,6 @@ class Authorizer(Responder):
         mine = {"SCRIPT_FILENAME": self._script, "DOCUMENT_ROOT": os.path.dirname(self._script)} if self._script else {}
         return super()._failure(error, params + encode(mine), body, seat)
 
-    def _run(self, state: Any, wanted: Tuple[bytes, bytes], params: bytes, body: Any, seat: Seat) -> Answer:
-        return super()._run(state, _ROLE, params, body, seat)
+    def _run(self, state: Any, wanted: Tuple[bytes, bytes], params: bytes, body: Any, seat: Seat,
+             crossed: Optional[Crossed] = None) -> Answer:
+        return super()._run(state, _ROLE, params, body, seat, crossed)

@@ -161,14 +161,17 @@ class Connection(Receiving, Sending, flup.Connection):
         try:
             self._take(data)
         except (ProtocolError, OSError) as error:
-            self.server.complain(error)
-            cut_off(self._sock, self.seat.request_id, error)
-            self.close()
+            self.fail(error)
         except BaseException:
             # A fault of ours: the web server must not wait for an answer that never comes.
             self.close()
             raise
         return self.open and len(data) >= RECV_SIZE and self.outbox is None
+
+    def fail(self, error: Exception) -> None:
+        """The peer broke the protocol, or has left, or gets no more of its answer."""
+        self.server.give_up(self._sock, self.seat.request_id, error)
+        self.close()
 
     def _take(self, data: bytes) -> None:
         whole = None if self._requests or self._buffer or self._pouring else records.whole_request(data)
@@ -343,6 +346,11 @@ class Server(flup.BaseFCGIServer):
         else:
             self.logger.info("reply not delivered: %s", error)
 
+    def give_up(self, sock: socket.socket, request_id: int, error: Exception) -> None:
+        """A connection is to be closed for a reason."""
+        self.complain(error)
+        cut_off(sock, request_id, error)
+
     def answer_at_once(self, sock: socket.socket, data: bytes, seat: Any) -> Optional[Sequence[Buffer]]:
         """Answer a new connection whose first bytes, `data`, are one whole request after which it is to be closed:
         most are that, and need no Connection.  None: make one and feed it `data`.  Else what is left to be sent,
@@ -360,6 +368,5 @@ class Server(flup.BaseFCGIServer):
         try:
             return deliver(sock, 1, self.respond(params, body, 0, seat))
         except (ProtocolError, OSError) as error:
-            self.complain(error)
-            cut_off(sock, 1, error)
+            self.give_up(sock, 1, error)
         return NOTHING

@@ -19,6 +19,9 @@ PROCESSES = (
          doc="batch: a worker lets the web server finish what it does before it takes the processor, which saves both "
              "of them switches; where other programs compute without end its answers may take some milliseconds "
              "longer. normal: as other programs."),
+    dict(name="FastPath", field="fast_path", kind="bool", default=True,
+         doc="Serve usual requests by compiled code, where it was built when this was installed; false: all of them by "
+             "Python, which does the same and takes longer. With AccessLogPath all go by Python."),
     dict(name="ProcessManager", field="process_manager", kind="string", default="static",
          choices=("static", "dynamic", "ondemand"),
          doc="How many workers there are: always Workers; as many as the load asks for, with some to spare; or none "

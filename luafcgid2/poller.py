@@ -34,9 +34,6 @@ ACCEPT_BURST = 16
 ACCEPT_PAUSE = 0.1
 # Connections over MaxConnections that may stay until their first bytes are read.
 NEWCOMERS = 64
-# While draining: connections taken from the queue, and seconds that one of them may take to send its first byte.
-LAST_ACCEPTS = 1024
-LAST_PATIENCE = 1.0
 _GONE = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 
 
@@ -53,7 +50,7 @@ class Poller(StandIn):
         self._handoff, self._handoff_fd = handoff, handoff.fd if handoff else -1
         self._server, self._complaints, self._max, self._timeouts = server, complaints, max_connections, timeouts
         # accept() of Python looks up enums and the family each time, which costs more than the call.
-        self._take = accept or listener._accept
+        self._take, self._for_all = accept or listener._accept, accept is None
         self._make = Counted if server.limits.max_requests else Watched
         self._family, self._type = int(listener.family), int(listener.type)
         self._listener_fd = listener.fileno()
@@ -67,6 +64,8 @@ class Poller(StandIn):
         # How many connections to take at a time: an accept that finds nothing costs as much as one that does, so
         # it is as many as there were lately; the listener tells again if there are more.
         self._burst = 1
+        # Puts into `_ready` what the fast path has in hand.
+        self.reclaim: Callable[[], object] = int
         self.paused_until = 0.0
         self.accepting = False
 
@@ -114,6 +113,17 @@ class Poller(StandIn):
         """Wait until something is ready."""
         self._ready.extend(self._epoll.poll(-1, MAX_EVENTS))
 
+    def parts(self) -> Dict[str, Any]:
+        """What the fast path shares with us; `listener` is -1 where connections are not for everybody."""
+        return {"connections": self._connections, "waiting": self._waiting, "ready": self._ready,
+                "epoll": self._epoll.fileno(), "listener": self._listener_fd if self._for_all else -1}
+
+    def wait(self, seat: Seat, _epoch: int) -> None:
+        """The same for a thread that leads."""
+        seat.polling = True
+        self.poll()
+        seat.polling = False
+
     def step(self, seat: Seat, leading: Callable[[], bool]) -> None:
         """Serve one thing that is ready; stop accepting when `leading()` turns false."""
         try:
@@ -122,7 +132,7 @@ class Poller(StandIn):
             return
         connection = self._connections.get(fd)
         if connection is not None:
-            self._serve(connection, flags, seat)
+            self.serve(connection, flags, seat)
         elif fd == self._listener_fd:
             self._accept(seat, leading)
         elif fd == self._wake_read:
@@ -130,7 +140,8 @@ class Poller(StandIn):
         elif fd == self._handoff_fd:
             self._inherit(seat)
 
-    def _serve(self, connection: Watched, flags: int, seat: Seat) -> None:
+    def serve(self, connection: Watched, flags: int, seat: Seat) -> None:
+        """Read and answer what has come by a connection, unless another thread does so already."""
         if flags & _GONE:
             connection.gone = True
         connection.pending = True
@@ -140,25 +151,28 @@ class Poller(StandIn):
                 if not connection.open:
                     return
                 connection.seat = seat
-                self._read(connection, seat)
+                self.read(connection, seat)
                 if connection.gone and connection.open:
                     # The end of input came with an edge and gives no other.
                     connection.receive()
             finally:
-                self._after(connection)
+                self.after(connection)
                 connection.lock.release()
 
     @staticmethod
-    def _read(connection: Watched, seat: Seat) -> None:
+    def read(connection: Watched, seat: Seat, data: Optional[bytes] = None) -> None:
+        """The same for who has its lock; `data` was read already."""
         seat.serial += 1
         seat.serving = True
         try:
-            while connection.receive():
-                pass
+            more = True if data is None else connection.feed(data)
+            while more:
+                more = connection.receive()
         finally:
             seat.serving = False
 
-    def _after(self, connection: Watched) -> None:
+    def after(self, connection: Watched) -> None:
+        """It was read or written: what is to be waited for now; for who has its lock."""
         if connection.open and (connection.partial or not connection.served):
             if connection.extra and connection.partial:
                 if len(self._connections) > self._max:
@@ -180,41 +194,42 @@ class Poller(StandIn):
                 self._burst = taken or 1
                 break
             except OSError as error:
-                self._accept_failed(error)
+                self.accept_failed(error)
                 break
             seat.accepted += 1
             sock = SocketType(self._family, self._type, 0, fd)
-            if not self._welcome(sock, seat):
+            if not self.welcome(sock, seat):
                 # The web server has connected, but was stopped before it could send, perhaps by us: it goes first.
                 # Not after the others: one of their scripts may wait for what this one is to do.
                 os.sched_yield()
-                self._welcome(sock, seat, True)
+                self.welcome(sock, seat, True)
             if not leading() or not self.accepting:
                 break
         else:
             self._burst = min(2 * self._burst, ACCEPT_BURST)
 
-    def _socket(self, fd: int) -> SocketType:
+    def socket_of(self, fd: int) -> SocketType:
+        """A connection that was accepted, by its descriptor."""
         return SocketType(self._family, self._type, 0, fd)
 
-    def _welcome(self, sock: socket.socket, seat: Seat, again: bool = False) -> bool:
+    def welcome(self, sock: socket.socket, seat: Seat, again: bool = False, data: Optional[bytes] = None) -> bool:
         """Serve a new connection; watch it if it stays.  False if nothing has come yet: then the caller keeps it, and
-        comes `again`."""
+        comes `again`.  `data` was read already."""
         seat.serial += 1
         seat.serving = True
         try:
             try:
-                data = sock.recv(RECV_SIZE, DONTWAIT)
+                if data is None:
+                    data = sock.recv(RECV_SIZE, DONTWAIT)
             except OSError:
                 # Nothing has come yet, or it is broken, which `receive` will tell.
                 if not again:
                     return False
-                data = None
             left = self._server.answer_at_once(sock, data, seat) if data else None
             if left is not None and not left:
                 sock.close()
                 return True
-            self._stay(sock, data, left, seat)
+            self.stay(sock, data, left, seat)
         except BaseException:
             sock.close()
             raise
@@ -222,7 +237,7 @@ class Poller(StandIn):
             seat.serving = False
         return True
 
-    def _stay(self, sock: socket.socket, data: Optional[bytes], left: Any, seat: Seat) -> None:
+    def stay(self, sock: socket.socket, data: Optional[bytes], left: Any, seat: Seat) -> None:
         """Make a connection of a socket that stays after its first read, which gave `data`; `left` of an answer is to
         be sent."""
         connection = self._make(sock, self._server, self._connections, seat)
@@ -252,12 +267,13 @@ class Poller(StandIn):
         with connection.lock:
             self._connections[fd] = connection
             self._epoll.register(fd, READING)
-            self._after(connection)
+            self.after(connection)
         if connection.pending:
             # An edge came to another thread while the lock was ours.
-            self._serve(connection, 0, seat)
+            self.serve(connection, 0, seat)
 
-    def _accept_failed(self, error: OSError) -> None:
+    def accept_failed(self, error: OSError) -> None:
+        """The kernel refused a connection: leave it alone for a moment, if there is nothing better to do."""
         if error.errno == errno.EBADF or not self.accepting:
             return
         if error.errno in (errno.EMFILE, errno.ENFILE) and self._make_room():
@@ -287,57 +303,15 @@ class Poller(StandIn):
             self.accept_connections()
         for connection in self._timeouts.close_overdue(now):
             # An edge came while its lock was held.
-            self._serve(connection, 0, connection.seat)
+            self.serve(connection, 0, connection.seat)
 
     def _inherit(self, seat: Seat) -> bool:
         """Take over a connection that another worker has left; whether there was one."""
         found = self._handoff.take() if self._handoff else None
         if found is None:
             return False
-        connection = self._make(self._socket(found[0]), self._server, self._connections, seat)
+        connection = self._make(self.socket_of(found[0]), self._server, self._connections, seat)
         connection.served = found[1]
         # Over MaxConnections it stays all the same: it was within another worker's.
         self._adopt(connection, seat)
         return True
-
-    def accept_rest(self, seat: Seat) -> None:
-        """While draining: take the connections that queue at the listener.  The master has closed the way in, and
-        nobody else would answer them."""
-        while self._inherit(seat):
-            pass
-        for _ in range(LAST_ACCEPTS):
-            try:
-                sock = self._socket(self._take()[0])
-            except ConnectionAbortedError:
-                continue
-            except OSError:
-                return
-            self._adopt(self._make(sock, self._server, self._connections, seat), seat)
-
-    def close_idle(self, seat: Seat) -> int:
-        """While draining: leave connections between requests to other workers, or close them; the number of those
-        still in use.
-
-        What arrived just now is left unread: another worker, or a thread of ours, serves it, where limits apply.
-        nginx does not repeat a POST on a connection closed under it.
-        """
-        for connection in list(self._connections.values()):
-            if connection.lock.acquire(False):
-                try:
-                    used = connection.served or time.monotonic() > connection.since + LAST_PATIENCE
-                    if connection.open and not connection.busy:
-                        if self.has_heirs:
-                            connection.leave(self._handoff, self._epoll)
-                        elif used and connection.quiet:
-                            connection.close()
-                finally:
-                    self._after(connection)
-                    connection.lock.release()
-                self._catch_up(connection)
-        return len(self._connections) + len(self._ready)
-
-    def _catch_up(self, connection: Watched) -> None:
-        """An edge that came while the main thread had the connection's lock is a thread's to serve."""
-        if connection.pending and connection.open:
-            self._ready.append((connection.fileno(), 0))
-            self.wake()

@@ -19,11 +19,14 @@ LONG = 0.0015
 
 class Relay:
     """See the module's contract.  `leader`: the seat of the thread that leads; None while an appointed one has not sat
-    down yet."""
+    down yet.  `sleeping`: the main thread does, and wants to be woken by who leads, once there is something."""
+
+    __slots__ = ("leader", "epoch", "sleeping", "_baton", "_lock", "_parked", "_looked", "_cpu")
 
     def __init__(self) -> None:
         self.leader: Optional[Seat] = None
         self.epoch = 0
+        self.sleeping = False
         self._baton: SimpleQueue = SimpleQueue()
         self._lock = threading.Lock()
         self._parked = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from time import monotonic
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from .decisions import Strike
 from .errors import (
@@ -32,6 +32,14 @@ _NO_TIME = b"X-ElapsedTime: 0\r\n"
 _FIVE = ord("5")
 
 
+class Crossed(NamedTuple):
+    """A crossing that the fast path has made: in which state, by which route, and what it gave or raised."""
+
+    state: Any
+    route: Route
+    result: Any
+
+
 class Responder:
     """See the module's contract.
 
@@ -51,20 +59,24 @@ class Responder:
         self._errors, self._kept = errors, kept
         self._pool, self._resolver, self._cells, self._gate, self._logger = pool, resolver, board.cells, gate, logger
         self._show_errors, self._elapsed, self._strike, self._pages = show_errors, elapsed, strike, pages
-        self._routes = Routes()
+        self.routes = Routes()
         self.last_script = b""
 
-    def respond(self, params: bytes, body: Any, problem: int, seat: Seat) -> Answer:
+    def respond(self, params: bytes, body: Any, problem: int, seat: Seat, crossed: Optional[Crossed] = None) -> Answer:
         """The answer to a request.  Never raises for what a script or a client did; ProtocolError for params that
         the web server cut off, which ends the connection.
 
-        `body` is bytes, or a file to read; `problem` the HTTP status for a body that was refused, or 0.
+        `body` is bytes, or a file to read; `problem` the HTTP status for a body that was refused, or 0.  `crossed`: the
+        fast path was there, and leaves the rest to us.
         """
-        started = monotonic()
-        seat.started, seat.params, seat.entry, seat.heap, seat.stream = started, params, None, 0, None
+        if crossed is None:
+            started = monotonic()
+            seat.started, seat.params, seat.entry, seat.heap, seat.stream = started, params, None, 0, None
+        else:
+            started = seat.started
         seconds, size, failed = 0.0, 0, False
         try:
-            answer = self._answer(params, body, problem, seat)
+            answer = self._answer(params, body, problem, seat, crossed)
             seconds = monotonic() - started
             if seconds >= 0.001 and self._elapsed:
                 answer = _stamped(answer, b"X-ElapsedTime: %d\r\n" % (seconds * 1000))
@@ -78,28 +90,32 @@ class Responder:
         finally:
             seat.end(seconds or monotonic() - started, size, failed)
 
-    def _answer(self, params: bytes, body: Any, problem: int, seat: Seat) -> Answer:
+    def _answer(self, params: bytes, body: Any, problem: int, seat: Seat, crossed: Optional[Crossed] = None) -> Answer:
         try:
-            if self._pages is not None:
-                page = self._pages(params)
-                if page is not None:
-                    return page
-            if problem:
-                raise _problem(problem, params)
-            state, route = None, self._routes.find(params)
-            if (route is not None and route.changes == self._cells[CHANGES] and route.until > seat.started
-                    and route.entry.failure is None):
-                try:
-                    state = route.entry.idle.pop()
-                except IndexError:
-                    pass
+            state, route = None, None
+            if crossed is not None:
+                state, route = crossed.state, crossed.route
+            else:
+                if self._pages is not None:
+                    page = self._pages(params)
+                    if page is not None:
+                        return page
+                if problem:
+                    raise _problem(problem, params)
+                route = self.routes.find(params)
+                if (route is not None and route.changes == self._cells[CHANGES] and route.until > seat.started
+                        and route.entry.failure is None):
+                    try:
+                        state = route.entry.idle.pop()
+                    except IndexError:
+                        pass
             try:
                 if state is None:
                     return self._find_and_run(guess(params) or find(params), params, body, seat)
                 route.entry.used = seat.started
                 self.last_script = route.path
                 seat.run(route.path)
-                return self._run(state, route.wanted, params, body, seat)
+                return self._run(state, route.wanted, params, body, seat, crossed)
             except ProtocolError:
                 # Bytes that look like a pair, or lengths that lie: walk them, and say what is wrong.
                 return self._find_and_run(find(params), params, body, seat)
@@ -132,7 +148,7 @@ class Responder:
             state = self._pool.checkout(script, started, generation)
             if not gate.held:
                 until = min(state.entry.next_check, self._resolver.until(wanted))
-                self._routes.learn(Route(until, changes, wanted, state.entry, path))
+                self.routes.learn(Route(until, changes, wanted, state.entry, path))
             return self._run(state, wanted, params, body, seat)
         except (ScriptTimeout, ScriptMemory):
             well = False
@@ -140,12 +156,16 @@ class Responder:
         finally:
             gate.done(path, well)
 
-    def _run(self, state: Any, wanted: Tuple[bytes, bytes], params: bytes, body: Any, seat: Seat) -> Answer:
+    def _run(self, state: Any, wanted: Tuple[bytes, bytes], params: bytes, body: Any, seat: Seat,
+             crossed: Optional[Crossed] = None) -> Answer:
         """The crossing, in a state that is checked out."""
         seat.state, seat.entry = state, state.entry
         # What `with` does, without its two calls.
         try:
-            answer = state.handle(params, body, seat.number, wanted)
+            if crossed is None:
+                answer = state.handle(params, body, seat.number, wanted)
+            else:
+                answer = state.outcome(crossed.result)
         except ScriptError as error:
             raise state.version.explain(error) from None
         finally:

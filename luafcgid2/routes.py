@@ -29,17 +29,18 @@ class Route:
 class Routes:
     """See the module's contract."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("known",)
 
     def __init__(self) -> None:
-        self._known: Dict[bytes, Route] = {}
+        # Never another dictionary: the fast path looks into it, too.
+        self.known: Dict[bytes, Route] = {}
 
     def find(self, params: bytes) -> Optional[Route]:
         """By searching for what looks like the two pairs."""
         at = params.find(b"SCRIPT_FILENAME")
         if at > 1:
             # A length of one byte, another one, the name and the value.
-            route = self._known.get(params[at - 2:at + 15 + params[at - 1]])
+            route = self.known.get(params[at - 2:at + 15 + params[at - 1]])
             if route is not None and route.root in params:
                 return route
         return None
@@ -47,9 +48,9 @@ class Routes:
     def learn(self, route: Route) -> None:
         """Remember a route; those with longer values are always looked up."""
         if max(map(len, route.wanted)) < 128:
-            if len(self._known) >= MAX_NAMES:
-                self._known.clear()
-            self._known[_pair(b"SCRIPT_FILENAME", route.wanted[0])] = route
+            if len(self.known) >= MAX_NAMES:
+                self.known.clear()
+            self.known[_pair(b"SCRIPT_FILENAME", route.wanted[0])] = route
 
 
 def _pair(name: bytes, value: bytes) -> bytes:

@@ -45,7 +45,8 @@ class Seat:
         # Kilobytes of the Lua state after the last request, where somebody wants to know.
         self.heap = 0
         self.state: Optional[Any] = None
-        # Where the answer goes, and by which request id; what stream.py knows of it if it leaves in pieces.
+        # Where the answer goes, by which request id (the fast path knows a descriptor only); what stream.py knows of it
+        # if it leaves in pieces.
         self.sock: Any = None
         self.request_id = 1
         self.stream: Any = None

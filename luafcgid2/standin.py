@@ -1,14 +1,16 @@
-"""What the main thread of a worker does with connections while all its threads are busy.
+"""What the main thread of a worker does with connections: while all its threads are busy, and when the worker leaves.
 
 In: what is ready.  Out: requests that the desk answers are answered here; others on kept connections go to a worker
-that has a free thread; the rest waits.  It is a part of poller.Poller, which alone derives from it; worker.py calls
-`stand_in` at its ticks.
+that has a free thread; the rest waits.  Of a worker that leaves, connections between requests go to another one, or are
+closed.  It is a part of poller.Poller, which alone derives from it; worker.py calls `stand_in` at its ticks, and the
+rest while it drains.
 """
 from __future__ import annotations
 
 import contextlib
 import select
 import socket
+import time
 from typing import Any, Callable, Deque, Dict, Optional, Tuple
 
 from .fcgi import DONTWAIT, RECV_SIZE, Server
@@ -17,6 +19,9 @@ from .seat import Seat
 from .watched import Watched
 
 MAX_EVENTS = 64
+# While draining: connections taken from the queue, and seconds that one of them may take to send its first byte.
+LAST_ACCEPTS = 1024
+LAST_PATIENCE = 1.0
 
 
 class StandIn:
@@ -30,12 +35,16 @@ class StandIn:
     _handoff_fd: int
     _listener_fd: int
     _max: int
+    has_heirs: bool
+    reclaim: Callable[[], object]
+    wake: Callable[[], None]
+    _inherit: Callable[[Seat], bool]
     _make: Any
-    _socket: Callable[[int], socket.socket]
+    socket_of: Callable[[int], socket.socket]
     _take: Callable[[], Tuple[int, Any]]
-    _serve: Callable[[Watched, int, Seat], None]
-    _after: Callable[[Watched], None]
-    _welcome: Callable[[Any, Seat, bool], bool]
+    serve: Callable[[Watched, int, Seat], None]
+    after: Callable[[Watched], None]
+    welcome: Callable[[Any, Seat, bool], bool]
     _adopt: Callable[[Watched, Seat], None]
 
     def stand_in(self, seat: Seat, wants: Optional[Callable[[bytes], bool]], accept: bool, elsewhere: bool) -> None:
@@ -45,12 +54,13 @@ class StandIn:
         for ours if not; the first of a connection goes to the queue that all workers share.  New connections are looked
         at only if `accept`, one at a time.
         """
+        self.reclaim()
         ready = [self._ready.popleft() for _ in range(len(self._ready))]
         for fd, flags in ready + self._epoll.poll(0, MAX_EVENTS):
             connection = self._connections.get(fd)
             if connection is not None:
                 if wants is not None and _asks(connection._sock, wants):
-                    self._serve(connection, flags, seat)
+                    self.serve(connection, flags, seat)
                 elif not ((elsewhere or not connection.served) and flags and self._pass_on(connection)):
                     self._ready.append((fd, flags))
             elif fd == self._listener_fd:
@@ -68,21 +78,64 @@ class StandIn:
                 connection.leave(self._handoff, self._epoll)
             return not connection.open
         finally:
-            self._after(connection)
+            self.after(connection)
             connection.lock.release()
 
     def _look_at_new(self, seat: Seat, wants: Callable[[bytes], bool]) -> None:
         with contextlib.suppress(OSError):
-            sock = self._socket(self._take()[0])
+            sock = self.socket_of(self._take()[0])
             asks = _asks(sock, wants)
             if asks:
                 seat.accepted += 1
-                self._welcome(sock, seat, True)
+                self.welcome(sock, seat, True)
             elif asks is not None and self._handoff is not None and self._handoff.give(sock.fileno(), False):
                 sock.close()
             else:
                 # Where nothing has come yet it may still be for us.
                 self._adopt(self._make(sock, self._server, self._connections, seat), seat)
+
+    def accept_rest(self, seat: Seat) -> None:
+        """While draining: take the connections that queue at the listener.  The master has closed the way in, and
+        nobody else would answer them."""
+        while self._inherit(seat):
+            pass
+        for _ in range(LAST_ACCEPTS):
+            try:
+                sock = self.socket_of(self._take()[0])
+            except ConnectionAbortedError:
+                continue
+            except OSError:
+                return
+            self._adopt(self._make(sock, self._server, self._connections, seat), seat)
+
+    def close_idle(self, seat: Seat) -> int:
+        """While draining: leave connections between requests to other workers, or close them; the number of those
+        still in use.
+
+        What arrived just now is left unread: another worker, or a thread of ours, serves it, where limits apply.
+        nginx does not repeat a POST on a connection closed under it.
+        """
+        self.reclaim()
+        for connection in list(self._connections.values()):
+            if connection.lock.acquire(False):
+                try:
+                    used = connection.served or time.monotonic() > connection.since + LAST_PATIENCE
+                    if connection.open and not connection.busy:
+                        if self.has_heirs:
+                            connection.leave(self._handoff, self._epoll)
+                        elif used and connection.quiet:
+                            connection.close()
+                finally:
+                    self.after(connection)
+                    connection.lock.release()
+                self._catch_up(connection)
+        return len(self._connections) + len(self._ready)
+
+    def _catch_up(self, connection: Watched) -> None:
+        """An edge that came while the main thread had the connection's lock is a thread's to serve."""
+        if connection.pending and connection.open:
+            self._ready.append((connection.fileno(), 0))
+            self.wake()
 
 
 def _asks(sock: socket.socket, wants: Callable[[bytes], bool]) -> Optional[bool]:

@@ -153,15 +153,24 @@ class LuaState:
                 handle = self._handle = self._serve()
             result = handle(params, body, thread, wanted[0], wanted[1])
         except Exception as error:
-            # Lua itself gave up (memory, a broken _G): what the state holds cannot be trusted.
-            self.broken = True
-            self.running = None
-            raise self._failure(self._settle(), _described(error)) from None
+            return self.outcome(error)
         finally:
             if on_disk:
                 self._host.body = None
         self.running = None
         # In this order: see Target.pending.
+        if result.__class__ is bytes and not self._target.pending:
+            return result
+        return self.outcome(result)
+
+    def outcome(self, result: Any) -> Response:
+        """What `handle` gives, or raises, for what the crossing gave or raised: for `handle`, and for the fast path,
+        which makes the crossing of most requests itself."""
+        self.running = None
+        if isinstance(result, Exception):
+            # Lua itself gave up (memory, a broken _G): what the state holds cannot be trusted.
+            self.broken = True
+            raise self._failure(self._settle(), _described(result)) from None
         told = self._target.pending and self._settle()
         if result.__class__ is not bytes and result[0] is None:
             if result[1] is False:

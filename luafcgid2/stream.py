@@ -62,6 +62,9 @@ class Streams:
     def push(self, data: bytes) -> Optional[bytes]:
         """Send `data`, which begins with the head's Status line if it is the first; None, or what went wrong."""
         seat = self._seat()
+        if isinstance(seat.sock, int):
+            # The fast path knows a number only.
+            seat.sock = socket.socket(fileno=seat.sock)
         if seat.stream is None:
             seat.stream = Stream(int(data[8:11]), data.find(b"\r\n\r\n") + 4)
         problem = self._send(seat, data)

@@ -47,6 +47,11 @@ class Upkeep:
         self._heavy.append(state)
 
     @property
+    def queues(self) -> Tuple[Deque[Any], ...]:
+        """Where work for `spare_time` waits."""
+        return self._short, self._heavy, self._closing
+
+    @property
     def pending(self) -> bool:
         """Whether `spare_time` has something to do."""
         return bool(self._short or self._heavy or self._closing)

@@ -10,7 +10,7 @@ import select
 import socket
 import threading
 from math import inf
-from typing import Dict
+from typing import Any, Dict
 
 from .complaints import Complaints
 from .fcgi import Connection, Server
@@ -27,8 +27,14 @@ READING = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 class Watched(Connection):
     """A connection that may be handed from thread to thread.  `table` holds those that epoll watches."""
 
+    # What the fast path looks at for each request.  `lock` is made when epoll begins to watch the connection; most are
+    # gone before.
+    __slots__ = ("_sock", "_requests", "_buffer", "_pouring", "open", "outbox", "served", "pending", "lock")
+
+    _requests: Dict[int, Any]
+    lock: threading.Lock
     # extra: it is one over MaxConnections.
-    pending = gone = extra = False
+    gone = extra = False
     since = 0.0
     # What timeouts.py keeps: until when it may wait and why it is closed then; how far it had come when it last
     # moved on, and when that was; since when bytes have been there that are no request yet.
@@ -37,14 +43,12 @@ class Watched(Connection):
     reason = ""
     # What epoll watches it for.
     interest = READING
-    # Made when epoll begins to watch the connection; most are gone before.
-    lock: threading.Lock
 
     def __init__(self, sock: socket.socket, server: Server, table: Dict[int, Watched], seat: Seat) -> None:
         # Spelled out instead of a call of Connection's: every connection comes by here.
-        self._sock, self.server = sock, server
-        self._requests = {}
-        self._table, self.seat = table, seat
+        self._sock, self.server, self._table, self.seat = sock, server, table, seat
+        self._requests, self._buffer, self._pouring, self.outbox = {}, b"", None, None
+        self.open, self.served, self.pending = True, False, False
 
     @property
     def quiet(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from .allowed import Allowed, clients
 from .complaints import Complaints
 from .fcgi import Limits, Server
+from .fastpath import BUILT, FastPath
 from .forms import Form, FormLimits, FormService
 from .handoff import Handoff
 from .heap import Heap
@@ -26,6 +27,7 @@ from .pool import Rules, StatePool
 from .popen import Popens
 from .gate import Gate
 from .ready import Reporter
+from .relay import Relay
 from .replies import Answer, deny
 from .responder import Responder
 from .runtime import Engine
@@ -206,6 +208,22 @@ def make_poller(config: Any, listener: socket.socket, server: Server, logger: lo
         return Poller(listener, server, config.max_connections, timeouts, complaints, handoff)
     accept = Allowed(listener, allowed, complaints).accept
     return Poller(listener, server, config.max_connections, timeouts, complaints, handoff, accept)
+
+
+def make_fastpath(config: Any, poller: Poller, server: Server, responder: Responder, pool: StatePool, relay: Relay,
+                  scoreboard: Any, access: Optional[Any], logger: logging.Logger) -> Optional[FastPath]:
+    """The fast path; None where it was not built, does not fit or is not wanted, or where an access log takes note of
+    each request."""
+    if not BUILT or not config.fast_path or access is not None:
+        return None
+    pages = [path.encode("utf-8", "surrogateescape") for path in (config.status_path, config.ping_path) if path]
+    try:
+        fast = FastPath(poller, server, responder, pool, relay, scoreboard.cells, config.elapsed_time_header, pages)
+    except TypeError as error:
+        logger.warning("FastPath: it was built for another version, install again: %s", error)
+        return None
+    poller.reclaim = fast.reclaim
+    return fast
 
 
 def make_monitor(config: Any, slot: Any, seats: List[Seat], pool: StatePool, poller: Poller, access: Optional[Any],

@@ -33,8 +33,8 @@ from .relay import Relay, is_long
 from .scoreboard import DRAINING, READY
 from .seat import Seat
 from .wiring import (
-    make_authorizer, make_desk, make_monitor, make_poller, make_pool, make_responder, make_server, make_sessions,
-    make_shared)
+    make_authorizer, make_desk, make_fastpath, make_monitor, make_poller, make_pool, make_responder, make_server,
+    make_sessions, make_shared)
 
 CALM_TICK = 0.02
 # After a request that ran long others are likely: then it ticks faster, for ALERT_TICKS ticks, and a script need not
@@ -68,7 +68,6 @@ class Worker:
         self._seats = [Seat(number, self._slot.lines[number]) for number in range(config.worker_threads)]
         self._spare_seat = Seat(config.worker_threads)
         self._relay = Relay()
-        self._sleeping = False
         self._alert = 0
         self._title: Optional[bytes] = None
 
@@ -106,6 +105,8 @@ class Worker:
             respond, authorize = access.around(respond), access.around(authorize)
         self._server = make_server(config, respond, self._logger, authorize)
         self._poller = make_poller(config, self._listener, self._server, self._logger, self._handoff)
+        self._fast = make_fastpath(config, self._poller, self._server, self._responder, self._pool, self._relay,
+                                   scoreboard, access, self._logger)
         self._monitor = make_monitor(config, self._slot, self._seats, self._pool, self._poller, access, self._logger)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -159,6 +160,7 @@ class Worker:
 
     def _lead(self, seat: Seat, epoch: int) -> None:
         poller, pool, relay = self._poller, self._pool, self._relay
+        lead = self._fast.run if self._fast else poller.wait
         relay.leader = seat
 
         def leading() -> bool:
@@ -166,14 +168,12 @@ class Worker:
             return relay.epoch == epoch and not pool.pending
 
         while relay.epoch == epoch:
-            if poller.idle:
-                seat.polling = True
-                poller.poll()
-                seat.polling = False
-                if self._sleeping:
-                    self._sleeping = False
-                    os.write(self._wake_write, b"x")
             try:
+                if poller.idle:
+                    lead(seat, epoch)
+                    if relay.sleeping:
+                        relay.sleeping = False
+                        os.write(self._wake_write, b"x")
                 poller.step(seat, leading)
                 if pool.pending:
                     pool.spare_time()
@@ -235,10 +235,10 @@ class Worker:
             return leader.serial, 0
         if quiet == QUIET_TICKS - 1:
             self._rest()
-            self._sleeping = True
+            self._relay.sleeping = True
             if leader.serial != serial or not leader.polling:
                 # It came by before it could see the mark.
-                self._sleeping = False
+                self._relay.sleeping = False
                 return leader.serial, 0
             self._slot.awake = 0
         return serial, quiet + 1

@@ -20,18 +20,22 @@ from test_worker import Worker
 from luafcgid2 import config, records, wiring
 from luafcgid2.log import NAME
 from luafcgid2.params import encode
+from luafcgid2.relay import Relay
 from luafcgid2.runtime import Engine
 from luafcgid2.scoreboard import Scoreboard
 from luafcgid2.seat import Seat
 
 REQUESTS = 200
-# System calls of a whole request, at most.  Python asks for the name of each socket that it is given; where connections
-# come in bursts, the last accept finds nothing.
-ON_ITS_OWN = {"accept4": 2, "getsockname": 1, "recvfrom": 1, "sendto": 1, "close": 1}
+# System calls of a whole request, at most.  Where connections come in bursts, the last accept finds nothing; Python
+# asks for the name of each socket that it is given.
+ON_ITS_OWN = {"accept4": 2, "recvfrom": 1, "sendto": 1, "close": 1}
 KEPT = {"recvfrom": 1, "sendto": 1}
+IN_PYTHON = {"getsockname": 1}
 # Calls of Python functions, and of C functions from Python: lookups by name, clocks, the socket, the crossing.
 PYTHON_CALLS = {"call": 16, "c_call": 22}
 KEPT_PYTHON_CALLS = {"call": 22, "c_call": 26}
+# The fast path comes back for the next connections only.
+FAST_CALLS = {"call": 1, "c_call": 1}
 
 
 class Trace:
@@ -67,17 +71,19 @@ def no_more_than(wanted: Dict[str, int], calls: Dict[str, int]) -> None:
     assert sum(calls.values()) - looks(calls) - sum(calls[name] for name in wanted) <= REQUESTS * 0.1 + 10, calls
 
 
-def test_a_request_on_a_connection_of_its_own_costs_five_system_calls() -> None:
-    with Worker() as worker:
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_request_on_a_connection_of_its_own_costs_few_system_calls(fast: bool) -> None:
+    with Worker(fast_path=fast) as worker:
         worker.ask()
         with Trace(worker) as trace:
             for _ in range(REQUESTS):
                 assert worker.ask().status == 200
-    no_more_than(ON_ITS_OWN, trace.calls)
+    no_more_than(ON_ITS_OWN if fast else {**ON_ITS_OWN, **IN_PYTHON}, trace.calls)
 
 
-def test_a_request_on_a_kept_connection_costs_two() -> None:
-    with Worker() as worker, worker.client() as kept:
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_request_on_a_kept_connection_costs_two(fast: bool) -> None:
+    with Worker(fast_path=fast) as worker, worker.client() as kept:
         kept.request(worker.params("hello.lua"))
         with Trace(worker) as trace:
             for _ in range(REQUESTS):
@@ -85,13 +91,14 @@ def test_a_request_on_a_kept_connection_costs_two() -> None:
     no_more_than(KEPT, trace.calls)
 
 
-def count_calls(kept: bool) -> Dict[str, float]:
+def count_calls(kept: bool, fast: bool) -> Dict[str, float]:
     """Python's calls for each of REQUESTS requests that wait, by the parts of a worker in this thread."""
     with tempfile.TemporaryDirectory(prefix="lf2-") as folder, socket.socket(socket.AF_UNIX) as listener:
         script = os.path.join(folder, "hello.lua")
         with open(script, "w") as file:
             file.write("function main() Send('hello') end")
-        settings = config.defaults(listen=folder + "/sock", session_store="sqlite://%s/state.db" % folder)
+        settings = config.defaults(listen=folder + "/sock", session_store="sqlite://%s/state.db" % folder,
+                                   fast_path=fast)
         listener.bind(settings.listen)
         listener.listen(REQUESTS)
         listener.setblocking(False)
@@ -105,19 +112,28 @@ def _count(settings: config.Config, listener: socket.socket, data: bytes, kept: 
     logger, board = logging.getLogger(NAME + ".counted"), Scoreboard(1, 1)
     sessions = wiring.make_sessions(settings, logger)
     pool = wiring.make_pool(settings, Engine(settings.lua_version), board, sessions, logger)
-    server = wiring.make_server(settings, wiring.make_responder(settings, pool, board, logger).respond, logger)
+    responder, relay = wiring.make_responder(settings, pool, board, logger), Relay()
+    server = wiring.make_server(settings, responder.respond, logger)
     poller, seat = wiring.make_poller(settings, listener, server, logger), Seat(0, board.slot(0).lines[0])
+    fast = wiring.make_fastpath(settings, poller, server, responder, pool, relay, board, None, logger)
+    assert bool(fast) == settings.fast_path
+    wait = fast.run if fast else poller.wait
     poller.accept_connections()
     clients: List[socket.socket] = []
 
     def serve(number: int) -> None:
         done = seat.requests + number
+        # The fast path polls again when all are served.
+        waker = threading.Thread(target=lambda: [wait_until(lambda: seat.requests >= done, "all"), poller.wake()])
+        waker.start()
         while seat.requests < done:
-            poller.poll()
-            while not poller.idle:
-                poller.step(seat, lambda: True)
-                if pool.pending:
-                    pool.spare_time()
+            # What a thread of a worker does.
+            if poller.idle:
+                wait(seat, relay.epoch)
+            poller.step(seat, lambda: not pool.pending)
+            if pool.pending:
+                pool.spare_time()
+        waker.join()
 
     def come() -> Iterator[socket.socket]:
         for _ in range(REQUESTS):
@@ -147,11 +163,12 @@ def _count(settings: config.Config, listener: socket.socket, data: bytes, kept: 
     return {event: found[event] / REQUESTS for event in PYTHON_CALLS}
 
 
-@pytest.mark.parametrize("kept, most", [(False, PYTHON_CALLS), (True, KEPT_PYTHON_CALLS)])
-def test_a_request_makes_few_calls_of_python(kept: bool, most: Dict[str, int]) -> None:
+@pytest.mark.parametrize("kept, fast, most", [(False, False, PYTHON_CALLS), (True, False, KEPT_PYTHON_CALLS),
+                                              (False, True, FAST_CALLS), (True, True, FAST_CALLS)])
+def test_a_request_makes_few_calls_of_python(kept: bool, fast: bool, most: Dict[str, int]) -> None:
     found: List[Dict[str, float]] = []
     # In a thread of its own: the profile function is a thread's, and coverage has one, too.
-    thread = threading.Thread(target=lambda: found.append(count_calls(kept)))
+    thread = threading.Thread(target=lambda: found.append(count_calls(kept, fast)))
     thread.start()
     thread.join(PATIENCE)
     assert all(found[0][event] <= most[event] for event in most), found

@@ -12,8 +12,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PACKAGE = os.path.join(ROOT, "luafcgid2")
 FLOORS = {
     6: "__main__ cli control ctl failed front lint livereload manual repl serve start starter",
-    5: "census changeover children door guards master monitor notify orders poller ready reload roster scaling "
-       "signals standin supervision upgrade watched wear wiring worker workshop",
+    5: "census changeover children door fastpath guards master monitor notify orders poller ready reload roster "
+       "scaling signals standin supervision upgrade watched wear wiring worker workshop",
     4: "authorizer doctor.checks doctor.facts doctor.machine doctor.page doctor.report doctor.webchecks doctor.why "
        "errorpages responder",
     3: "blank check doctor.visitor entry gate heap hung memory migrate pool quarantine reference relay routes shelf "
@@ -102,7 +102,8 @@ SIDEWAYS = {
     "receiving": "body errors records",
     "records": "errors",
     "replies": "records",
-    "wiring": "monitor poller ready",
+    "fastpath": "poller watched",
+    "wiring": "fastpath monitor poller ready",
 }
 DOORS = {
     "lupa": {"runtime"}, "flup": {"fcgi"}, "click": {"cli", "control", "ctl", "manual", "doctor.report"},

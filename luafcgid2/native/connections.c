@@ -1,0 +1,246 @@
+/* What comes by connections: new ones, and those that are kept.  Reads, lets crossing.c answer, sends.
+ *
+ * What poller.py (`serve`, `_accept`, `welcome`), fcgi.py (`receive`, `reply`, `answer_at_once`) and delivery.py do, for
+ * one whole request between others.  Nothing waits: what is not there yet, or finds no room, is Python's. */
+#define _GNU_SOURCE
+#include "fastpath.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* What one read gave, as Python's; NULL for what it should find out itself. */
+static PyObject *as_bytes(FastPath *self, ssize_t size)
+{
+    if (size < 0)
+        return Py_NewRef(Py_None);
+    return PyBytes_FromStringAndSize((char *)self->in, size);
+}
+
+/* Sends the framed answer; what is left, or the error, is Python's.  1: all is out, 0: `unsent` has dealt with the
+ * rest, perhaps with an exception set. */
+static int deliver(FastPath *self, Call *call, PyObject *target, size_t size)
+{
+    ssize_t sent = send(call->fd, self->out, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    PyObject *left, *flags, *number;
+    int problem = 0;
+
+    if (sent == (ssize_t)size)
+        return 1;
+    if (sent < 0) {
+        problem = errno == EAGAIN || errno == EWOULDBLOCK ? 0 : errno;
+        sent = 0;
+    }
+    left = PyBytes_FromStringAndSize((char *)self->out + sent, (Py_ssize_t)size - sent);
+    flags = PyLong_FromLong(call->request.flags);
+    number = PyLong_FromLong(problem);
+    if (left && flags && number)
+        CALL((PyObject *)self, N_UNSENT, target, flags, left, number, call->seat, NULL);
+    Py_XDECREF(left);
+    Py_XDECREF(flags);
+    Py_XDECREF(number);
+    return 0;
+}
+
+/* Lets go of a connection that was served; `_after` and `_serve` of the poller are for what is rare. */
+static int leave(FastPath *self, PyObject *connection, PyObject *lock, PyObject *seat)
+{
+    int waits = PySet_GET_SIZE(self->objects[WAITING]) ? PySet_Contains(self->objects[WAITING], connection) : 0;
+
+    if (waits < 0 || (waits && CALL((PyObject *)self, N_SETTLE, connection, NULL) < 0)) {
+        PyErr_WriteUnraisable(connection);
+    }
+    if (CALL(lock, N_RELEASE, NULL) < 0)
+        return -1;
+    if (field_get(connection, self->connection[CONNECTION_PENDING]) == Py_True)
+        return CALL((PyObject *)self, N_AGAIN, connection, seat, NULL);
+    return 0;
+}
+
+/* All of the answer is out, or Python's; the lock is let go of. */
+static int kept(FastPath *self, Call *call, PyObject *lock, size_t framed)
+{
+    PyObject *connection = call->connection;
+    int draining = is_true(self, self->objects[SERVER], N_DRAINING);
+
+    field_set(connection, self->connection[CONNECTION_SERVED], Py_True);
+    if (draining >= 0 && deliver(self, call, connection, framed)
+            && (!(call->request.flags & KEEP_CONN) || draining))
+        CALL(connection, N_CLOSE, NULL);
+    field_set(call->seat, self->seat[SEAT_SERVING], Py_False);
+    if (PyErr_Occurred()) {
+        PyObject *type, *value, *traceback;
+
+        PyErr_Fetch(&type, &value, &traceback);
+        if (leave(self, connection, lock, call->seat) < 0)
+            PyErr_WriteUnraisable(connection);
+        PyErr_Restore(type, value, traceback);
+        return -1;
+    }
+    return leave(self, connection, lock, call->seat);
+}
+
+/* A fault of ours: the web server must not wait for an answer that never comes. */
+static int give_up(FastPath *self, Call *call, PyObject *lock)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    field_set(call->seat, self->seat[SEAT_SERVING], Py_False);
+    field_set(call->seat, self->seat[SEAT_STATE], Py_None);
+    if (CALL(call->connection, N_CLOSE, NULL) < 0 || CALL(lock, N_RELEASE, NULL) < 0)
+        PyErr_WriteUnraisable(call->connection);
+    PyErr_Restore(type, value, traceback);
+    return -1;
+}
+
+/* A connection is ready to be read, and ours.  `resume` and `concluded` let go of the lock. */
+static int read_kept(FastPath *self, Call *call, PyObject *lock)
+{
+    ssize_t size = recv(call->fd, self->in, RECV_SIZE, MSG_DONTWAIT);
+    PyObject *data;
+    size_t framed;
+    int outcome = UNFIT, done;
+
+    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+        return leave(self, call->connection, lock, call->seat);
+    if (size > 0 && size < RECV_SIZE && request_parse(self->in, (size_t)size, &call->request)) {
+        call->size = (size_t)size;
+        outcome = crossing_make(self, call, &framed);
+    }
+    switch (outcome) {
+    case ANSWERED:
+        return kept(self, call, lock, framed);
+    case LEFT:
+        return PyErr_Occurred() ? -1 : 0;
+    case UNFIT:
+        data = as_bytes(self, size);
+        done = data ? CALL((PyObject *)self, N_RESUME, call->connection, data, call->seat, NULL) : -1;
+        Py_XDECREF(data);
+        return done;
+    default:
+        return give_up(self, call, lock);
+    }
+}
+
+/* Whether a connection is between two requests. */
+static int is_quiet(FastPath *self, PyObject *connection)
+{
+    const Field *fields = self->connection;
+    PyObject *buffer = field_get(connection, fields[CONNECTION_BUFFER]);
+    PyObject *requests = field_get(connection, fields[CONNECTION_REQUESTS]);
+
+    return field_get(connection, fields[CONNECTION_OPEN]) == Py_True
+        && field_get(connection, fields[CONNECTION_OUTBOX]) == Py_None
+        && field_get(connection, fields[CONNECTION_POURING]) == Py_None
+        && PyBytes_CheckExact(buffer) && PyBytes_GET_SIZE(buffer) == 0
+        && PyDict_CheckExact(requests) && PyDict_GET_SIZE(requests) == 0;
+}
+
+int connection_serve(FastPath *self, PyObject *connection, const struct epoll_event *event, PyObject *seat)
+{
+    Call call = {.seat = seat, .connection = connection, .fd = event->data.fd};
+    PyObject *lock, *taken;
+    int done = 1;
+
+    if ((event->events & ~(uint32_t)EPOLLIN)
+            || Py_TYPE(connection) != (PyTypeObject *)self->objects[CONNECTION_TYPE])
+        return 1;
+    lock = field_get(connection, self->connection[CONNECTION_LOCK]);
+    if (!lock)
+        return 1;
+    Py_INCREF(lock);
+    taken = PyObject_CallMethodObjArgs(lock, self->names[N_ACQUIRE], Py_False, NULL);
+    if (!taken)
+        done = -1;
+    else if (taken == Py_True && is_quiet(self, connection))
+        done = read_kept(self, &call, lock);
+    else if (taken == Py_True && CALL(lock, N_RELEASE, NULL) < 0)
+        done = -1;
+    Py_XDECREF(taken);
+    Py_DECREF(lock);
+    return done;
+}
+
+/* A new connection, of which most are closed after one request. */
+static int meet(FastPath *self, int fd, PyObject *seat)
+{
+    Call call = {.seat = seat, .fd = fd};
+    ssize_t size = recv(fd, self->in, RECV_SIZE, MSG_DONTWAIT);
+    PyObject *number, *data;
+    size_t framed;
+    int outcome = UNFIT, done = -1;
+
+    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        /* The web server has connected, but was stopped before it could send, perhaps by us: it goes first. */
+        sched_yield();
+        size = recv(fd, self->in, RECV_SIZE, MSG_DONTWAIT);
+    }
+    if (size > 0 && size < RECV_SIZE && request_parse(self->in, (size_t)size, &call.request)
+            && !(call.request.flags & KEEP_CONN)) {
+        call.size = (size_t)size;
+        outcome = crossing_make(self, &call, &framed);
+    }
+    if (outcome == ANSWERED) {
+        PyObject *target = Py_NewRef(field_get(seat, self->seat[SEAT_SOCK]));
+
+        if (deliver(self, &call, target, framed))
+            close(fd);
+        Py_DECREF(target);
+        done = PyErr_Occurred() ? -1 : 0;
+    } else if (outcome == LEFT) {
+        done = PyErr_Occurred() ? -1 : 0;
+    } else if (outcome == FAILED) {
+        field_set(seat, self->seat[SEAT_STATE], Py_None);
+        close(fd);
+    } else {
+        number = PyLong_FromLong(fd);
+        data = as_bytes(self, size);
+        if (number && data)
+            done = CALL((PyObject *)self, N_WELCOME, number, data, seat, NULL);
+        else
+            close(fd);
+        Py_XDECREF(data);
+        Py_XDECREF(number);
+        return done;
+    }
+    field_set(seat, self->seat[SEAT_SERVING], Py_False);
+    return done;
+}
+
+/* As many connections as there were lately: an accept that finds nothing costs as much as one that does, and the
+ * listener tells again if there are more. */
+int connection_accept(FastPath *self, PyObject *seat, PyObject *epoch)
+{
+    for (int taken = 0; taken < self->burst; taken++) {
+        int fd = accept4(self->listener, NULL, NULL, SOCK_CLOEXEC), accepting;
+
+        if (fd < 0) {
+            PyObject *number;
+            int done, problem = errno;
+
+            if (problem == EAGAIN || problem == EWOULDBLOCK || problem == EINTR || problem == ECONNABORTED) {
+                self->burst = taken ? taken : 1;
+                return 0;
+            }
+            number = PyLong_FromLong(problem);
+            done = number ? CALL((PyObject *)self, N_REFUSED, number, NULL) : -1;
+            Py_XDECREF(number);
+            return done;
+        }
+        if (field_add(seat, self->seat[SEAT_ACCEPTED], 1) < 0) {
+            close(fd);
+            return -1;
+        }
+        if (meet(self, fd, seat) < 0)
+            return -1;
+        accepting = is_true(self, self->objects[POLLER], N_ACCEPTING);
+        if (accepting <= 0)
+            return accepting;
+        if (!fastpath_leads(self, epoch))
+            return 0;
+    }
+    self->burst = self->burst * 2 < ACCEPT_BURST ? self->burst * 2 : ACCEPT_BURST;
+    return 0;
+}

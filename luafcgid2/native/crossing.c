@@ -1,0 +1,296 @@
+/* One request, from its params to the framed answer: the route, an idle Lua state, the crossing, what is counted.
+ *
+ * What responder.py (`respond`), state.py (`handle`), pool.py (`checkin`) and seat.py (`run`, `end`) do, in the same
+ * order, for a script that has a route and an idle state and gives its whole answer as bytes.  All else is left to them:
+ * before the crossing by UNFIT, after it by their `concluded`. */
+#define _GNU_SOURCE
+#include "fastpath.h"
+
+#include <string.h>
+#include <time.h>
+
+/* A script's own time in its answer, from so many seconds on; the prelude has written 0 ms. */
+static const double STAMPED = 0.001;
+/* Microseconds that Seat.end looks up; it computes the bucket of what takes longer. */
+enum { STATUS_AT = 8 };
+
+static double monotonic(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* Whether the request may be for a page of the server itself. */
+static int may_be_page(FastPath *self, const Request *request)
+{
+    PyObject *pages = self->objects[PAGES];
+
+    for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(pages); index++) {
+        PyObject *path = PyTuple_GET_ITEM(pages, index);
+
+        if (memmem(request->params, request->params_size, PyBytes_AS_STRING(path), (size_t)PyBytes_GET_SIZE(path)))
+            return 1;
+    }
+    return 0;
+}
+
+/* As Routes.find: borrowed; NULL where there is none, or with an exception set. */
+static PyObject *find_route(FastPath *self, const Request *request)
+{
+    static const char name[] = "SCRIPT_FILENAME";
+    const char *params = request->params, *stop = params + request->params_size, *pair, *pair_stop;
+    const char *at = memmem(params, request->params_size, name, sizeof name - 1);
+    PyObject *key, *route, *root;
+
+    if (!at || at < params + 2)
+        return NULL;
+    pair = at - 2;
+    pair_stop = at + sizeof name - 1 + (unsigned char)at[-1];
+    if (pair_stop > stop)
+        pair_stop = stop;
+    key = PyBytes_FromStringAndSize(pair, pair_stop - pair);
+    if (!key)
+        return NULL;
+    route = PyDict_GetItemWithError(self->objects[ROUTES], key);
+    Py_DECREF(key);
+    if (!route)
+        return NULL;
+    root = field_get(route, self->route[ROUTE_ROOT]);
+    if (!memmem(params, request->params_size, PyBytes_AS_STRING(root), (size_t)PyBytes_GET_SIZE(root)))
+        return NULL;
+    return route;
+}
+
+/* An idle Lua state for a route that still holds; a new reference, or NULL where there is none that is simple. */
+static PyObject *take_state(FastPath *self, PyObject *route, double started)
+{
+    PyObject *entry = field_get(route, self->route[ROUTE_ENTRY]), *idle, *state, *handle;
+    unsigned long long changes = PyLong_AsUnsignedLongLong(field_get(route, self->route[ROUTE_CHANGES]));
+    Py_ssize_t count;
+
+    if (changes != cells_of(self)[self->changes_cell]
+            || PyFloat_AsDouble(field_get(route, self->route[ROUTE_UNTIL])) <= started
+            || field_get(entry, self->entry[ENTRY_FAILURE]) != Py_None)
+        return NULL;
+    idle = field_get(entry, self->entry[ENTRY_IDLE]);
+    count = PyList_GET_SIZE(idle);
+    if (!count)
+        return NULL;
+    state = PyList_GET_ITEM(idle, count - 1);
+    handle = Py_TYPE(state) == (PyTypeObject *)self->objects[STATE_TYPE]
+        ? field_get(state, self->state[STATE_HANDLE]) : NULL;
+    if (!handle || handle == Py_None)
+        return NULL;
+    Py_INCREF(state);
+    if (PyList_SetSlice(idle, count - 1, count, NULL) < 0) {
+        Py_DECREF(state);
+        return NULL;
+    }
+    return state;
+}
+
+/* What the thread runs from now on. */
+static int begin(FastPath *self, Call *call, PyObject *params, PyObject *state, PyObject *route, double started)
+{
+    PyObject *seat = call->seat, *entry = field_get(state, self->state[STATE_ENTRY]), *time, *sock, *one;
+    PyObject *path = field_get(route, self->route[ROUTE_PATH]);
+    Py_ssize_t base;
+
+    time = PyFloat_FromDouble(started);
+    one = PyLong_FromLong(1);
+    if (call->connection)
+        sock = Py_NewRef(field_get(call->connection, self->connection[CONNECTION_SOCK]));
+    else
+        sock = PyLong_FromLong(call->fd);
+    if (!time || !one || !sock) {
+        Py_XDECREF(time);
+        Py_XDECREF(one);
+        Py_XDECREF(sock);
+        return -1;
+    }
+    field_give(seat, self->seat[SEAT_SOCK], sock);
+    field_give(seat, self->seat[SEAT_REQUEST_ID], one);
+    field_set(seat, self->seat[SEAT_SERVING], Py_True);
+    field_set(field_get(route, self->route[ROUTE_ENTRY]), self->entry[ENTRY_USED], time);
+    field_give(seat, self->seat[SEAT_STARTED], time);
+    field_set(seat, self->seat[SEAT_PARAMS], params);
+    field_give(seat, self->seat[SEAT_HEAP], PyLong_FromLong(0));
+    field_set(seat, self->seat[SEAT_STREAM], Py_None);
+    if (field_add(seat, self->seat[SEAT_SERIAL], 1) < 0
+            || field_add(seat, self->seat[SEAT_BYTES_IN], (long long)call->size) < 0
+            || PyObject_SetAttr(self->objects[RESPONDER], self->names[N_LAST_SCRIPT], path) < 0)
+        return -1;
+    if (path == field_get(seat, self->seat[SEAT_SCRIPT])) {
+        base = PyLong_AsSsize_t(field_get(seat, self->seat[SEAT_BASE]));
+        cells_of(self)[base + self->started_cell] = (uint64_t)(started * 1e9);
+        cells_of(self)[base + self->state_cell] = 1;
+    } else {
+        PyObject *done = PyObject_CallMethodObjArgs(seat, self->names[N_RUN], path, NULL);
+
+        if (!done)
+            return -1;
+        Py_DECREF(done);
+    }
+    field_set(seat, self->seat[SEAT_STATE], state);
+    field_set(seat, self->seat[SEAT_ENTRY], entry);
+    field_set(state, self->state[STATE_SERVED], Py_True);
+    field_set(state, self->state[STATE_RUNNING], params);
+    return 0;
+}
+
+/* The crossing: what it gave, or the exception that it raised. */
+static PyObject *cross(FastPath *self, PyObject *seat, PyObject *params, PyObject *body, PyObject *state,
+                       PyObject *wanted)
+{
+    PyObject *handle = field_get(state, self->state[STATE_HANDLE]), *result, *type, *traceback;
+    PyObject *arguments[] = {params, body, field_get(seat, self->seat[SEAT_NUMBER]), PyTuple_GET_ITEM(wanted, 0),
+                             PyTuple_GET_ITEM(wanted, 1)};
+
+    Py_INCREF(handle);
+    result = PyObject_Vectorcall(handle, arguments, 5, NULL);
+    Py_DECREF(handle);
+    if (!result) {
+        PyErr_Fetch(&type, &result, &traceback);
+        PyErr_NormalizeException(&type, &result, &traceback);
+        Py_XDECREF(type);
+        Py_XDECREF(traceback);
+    }
+    field_set(state, self->state[STATE_RUNNING], Py_None);
+    return result;
+}
+
+/* As StatePool.checkin. */
+static int checkin(FastPath *self, PyObject *state)
+{
+    PyObject *entry = field_get(state, self->state[STATE_ENTRY]), *done;
+
+    if (field_get(state, self->state[STATE_POOLED]) == Py_True
+            && field_get(state, self->state[STATE_BROKEN]) == Py_False
+            && field_get(entry, self->entry[ENTRY_GONE]) == Py_False
+            && field_get(entry, self->entry[ENTRY_VERSION]) == field_get(state, self->state[STATE_VERSION]))
+        return PyList_Append(field_get(entry, self->entry[ENTRY_IDLE]), state);
+    done = PyObject_CallMethodObjArgs(self->objects[POOL], self->names[N_CHECKIN], state, NULL);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
+/* As Seat.end. */
+static int end(FastPath *self, PyObject *seat, double seconds, Py_ssize_t size, int failed)
+{
+    PyObject *entry = field_get(seat, self->seat[SEAT_ENTRY]), *most;
+    Py_ssize_t microseconds = (Py_ssize_t)(seconds * 1000000), bucket;
+
+    if (microseconds >= self->buckets.len) {
+        PyObject *done = PyObject_CallMethod(seat, "end", "dnO", seconds, size, failed ? Py_True : Py_False);
+
+        Py_XDECREF(done);
+        return done ? 0 : -1;
+    }
+    cells_of(self)[PyLong_AsSsize_t(field_get(seat, self->seat[SEAT_BASE])) + self->state_cell] = 0;
+    bucket = ((unsigned char *)self->buckets.buf)[microseconds];
+    if (field_add(seat, self->seat[SEAT_REQUESTS], 1) < 0
+            || field_add_seconds(seat, self->seat[SEAT_BUSY], seconds) < 0
+            || field_add(seat, self->seat[SEAT_BYTES_OUT], size) < 0
+            || item_increment(field_get(seat, self->seat[SEAT_LATENCIES]), bucket) < 0
+            || field_add_seconds(entry, self->entry[ENTRY_BUSY], seconds) < 0
+            || item_increment(field_get(entry, self->entry[ENTRY_LATENCIES]), bucket) < 0)
+        return -1;
+    if (failed && (field_add(seat, self->seat[SEAT_ERRORS], 1) < 0
+                   || field_add(entry, self->entry[ENTRY_ERRORS], 1) < 0))
+        return -1;
+    most = field_get(entry, self->entry[ENTRY_MOST]);
+    if (seconds > PyFloat_AsDouble(most))
+        field_give(entry, self->entry[ENTRY_MOST], PyFloat_FromDouble(seconds));
+    return 0;
+}
+
+/* Whether the result is the whole answer, and nobody has interrupted, traced or streamed. */
+static int is_plain(FastPath *self, Call *call, PyObject *state, PyObject *result)
+{
+    PyObject *sock = field_get(call->seat, self->seat[SEAT_SOCK]);
+    PyObject *target = field_get(state, self->state[STATE_TARGET]);
+
+    return PyBytes_CheckExact(result) && PyBytes_GET_SIZE(result) > STATUS_AT
+        && PyBytes_GET_SIZE(result) <= MAX_CONTENT
+        && field_get(target, self->target[TARGET_PENDING]) == Py_False
+        && field_get(call->seat, self->seat[SEAT_STREAM]) == Py_None
+        && (call->connection || PyLong_CheckExact(sock));
+}
+
+/* What is not plain is Python's, from here to the closed or watched connection. */
+static int conclude(FastPath *self, Call *call, PyObject *params, PyObject *body, PyObject *state, PyObject *route,
+                    PyObject *result)
+{
+    PyObject *target = call->connection ? call->connection : field_get(call->seat, self->seat[SEAT_SOCK]);
+    PyObject *flags = PyLong_FromLong(call->request.flags), *done;
+
+    if (!flags)
+        return FAILED;
+    done = PyObject_CallMethodObjArgs((PyObject *)self, self->names[N_CONCLUDED], target, flags, params, body, call->seat,
+                                      state, route, result, NULL);
+    Py_DECREF(flags);
+    Py_XDECREF(done);
+    return LEFT;
+}
+
+/* From here on the state is checked in, or Python's. */
+static int finish(FastPath *self, Call *call, PyObject *state, PyObject *result, double seconds, size_t *framed)
+{
+    Py_ssize_t size = PyBytes_GET_SIZE(result);
+
+    field_set(call->seat, self->seat[SEAT_STATE], Py_None);
+    if (checkin(self, state) < 0
+            || end(self, call->seat, seconds, size, PyBytes_AS_STRING(result)[STATUS_AT] == '5') < 0)
+        return FAILED;
+    *framed = request_frame(self->out, PyBytes_AS_STRING(result), (size_t)size);
+    return ANSWERED;
+}
+
+/* With a route and a state, which nobody else has now. */
+static int answer(FastPath *self, Call *call, PyObject *state, PyObject *route, double started, size_t *framed)
+{
+    const Request *request = &call->request;
+    PyObject *params = PyBytes_FromStringAndSize(request->params, (Py_ssize_t)request->params_size), *result = NULL;
+    PyObject *body = PyBytes_FromStringAndSize(request->body, (Py_ssize_t)request->body_size);
+    int outcome = FAILED;
+
+    if (params && body && begin(self, call, params, state, route, started) == 0)
+        result = cross(self, call->seat, params, body, state, field_get(route, self->route[ROUTE_WANTED]));
+    if (result) {
+        double seconds = monotonic() - started;
+
+        if (is_plain(self, call, state, result) && !(self->elapsed && seconds >= STAMPED))
+            outcome = finish(self, call, state, result, seconds, framed);
+        else
+            outcome = conclude(self, call, params, body, state, route, result);
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(body);
+    Py_XDECREF(params);
+    return outcome;
+}
+
+int crossing_make(FastPath *self, Call *call, size_t *framed)
+{
+    double started = monotonic();
+    PyObject *route, *state;
+    int outcome;
+
+    if ((Py_ssize_t)call->request.params_size > self->plain_params
+            || (Py_ssize_t)call->request.body_size > self->plain_body || may_be_page(self, &call->request))
+        return UNFIT;
+    route = find_route(self, &call->request);
+    if (!route)
+        return PyErr_Occurred() ? FAILED : UNFIT;
+    Py_INCREF(route);
+    state = take_state(self, route, started);
+    if (state)
+        outcome = answer(self, call, state, route, started, framed);
+    else
+        outcome = PyErr_Occurred() ? FAILED : UNFIT;
+    Py_XDECREF(state);
+    Py_DECREF(route);
+    return outcome;
+}

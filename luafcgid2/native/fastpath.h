@@ -1,0 +1,101 @@
+/* What the files of this module share: the FastPath object.  See fastpath.c for what it does. */
+#ifndef LUAFCGID2_FASTPATH_H
+#define LUAFCGID2_FASTPATH_H
+
+#include "fields.h"
+#include "request.h"
+
+#include <stdint.h>
+#include <sys/epoll.h>
+
+/* As the poller has them. */
+enum { RECV_SIZE = 65536, MAX_EVENTS = 64, ACCEPT_BURST = 16, MAX_QUEUE = 1024 };
+
+/* The slots that are used, in the order of their names in fastpath.c. */
+enum { SEAT_NUMBER, SEAT_SERIAL, SEAT_SERVING, SEAT_POLLING, SEAT_REQUESTS, SEAT_ERRORS, SEAT_BUSY, SEAT_BYTES_IN,
+       SEAT_BYTES_OUT, SEAT_ACCEPTED, SEAT_LATENCIES, SEAT_STARTED, SEAT_PARAMS, SEAT_STATE, SEAT_ENTRY, SEAT_HEAP,
+       SEAT_SOCK, SEAT_REQUEST_ID, SEAT_STREAM, SEAT_SCRIPT, SEAT_BASE, SEAT_FIELDS };
+enum { ENTRY_VERSION, ENTRY_IDLE, ENTRY_USED, ENTRY_FAILURE, ENTRY_GONE, ENTRY_ERRORS, ENTRY_BUSY, ENTRY_MOST,
+       ENTRY_LATENCIES, ENTRY_FIELDS };
+enum { STATE_VERSION, STATE_ENTRY, STATE_POOLED, STATE_BROKEN, STATE_SERVED, STATE_RUNNING, STATE_HANDLE, STATE_TARGET,
+       STATE_FIELDS };
+enum { ROUTE_UNTIL, ROUTE_CHANGES, ROUTE_WANTED, ROUTE_ENTRY, ROUTE_PATH, ROUTE_ROOT, ROUTE_FIELDS };
+enum { RELAY_EPOCH, RELAY_SLEEPING, RELAY_FIELDS };
+enum { TARGET_PENDING, TARGET_FIELDS };
+enum { CONNECTION_SOCK, CONNECTION_REQUESTS, CONNECTION_BUFFER, CONNECTION_POURING, CONNECTION_OPEN, CONNECTION_OUTBOX,
+       CONNECTION_SERVED, CONNECTION_PENDING, CONNECTION_LOCK, CONNECTION_FIELDS };
+
+/* Objects that are given at the start, in the order of their names in fastpath.c. */
+enum { CONNECTIONS, WAITING, READY, ROUTES, PAGES, SHORT, HEAVY, CLOSING, RELAY, SERVER, POLLER, RESPONDER, POOL,
+       SEAT_TYPE, ENTRY_TYPE, STATE_TYPE, ROUTE_TYPE, RELAY_TYPE, TARGET_TYPE, CONNECTION_TYPE, BUCKETS, CELLS, OBJECTS };
+
+/* Attributes that are looked up by name, as in fastpath.c. */
+enum { N_LAST_SCRIPT, N_RUN, N_END, N_CHECKIN, N_CONCLUDED, N_ACQUIRE, N_RELEASE, N_DRAINING, N_ACCEPTING, N_RESUME,
+       N_WELCOME, N_UNSENT, N_SETTLE, N_AGAIN, N_REFUSED, N_CLOSE, NAMES };
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *objects[OBJECTS], *names[NAMES];
+    int epoll, listener, elapsed;
+    Py_ssize_t plain_params, plain_body, state_cell, started_cell, changes_cell;
+    Py_buffer cells, buckets;
+    Field seat[SEAT_FIELDS], entry[ENTRY_FIELDS], state[STATE_FIELDS], route[ROUTE_FIELDS], relay[RELAY_FIELDS],
+        target[TARGET_FIELDS], connection[CONNECTION_FIELDS];
+    int burst;
+    /* What is ready and not dealt with, of all threads that lead: a new leader goes on where one is held up. */
+    struct epoll_event queue[MAX_QUEUE];
+    int first, queued;
+    /* Filled and used up without letting go of the GIL. */
+    unsigned char in[RECV_SIZE], out[HEADER_SIZE + MAX_CONTENT + CLOSING_SIZE];
+} FastPath;
+
+/* Where a request came from. */
+typedef struct {
+    PyObject *seat;
+    /* Its Connection; or NULL, and the number of a socket that is closed after the answer. */
+    PyObject *connection;
+    int fd;
+    Request request;
+    size_t size;
+} Call;
+
+/* UNFIT: nothing was done, it is Python's; ANSWERED: `out` has `framed` bytes to send; LEFT: `concluded` of Python has
+ * dealt with all the rest, and a socket without Connection is closed, or somebody else's; perhaps an exception is set;
+ * FAILED: an exception is set. */
+enum { FAILED = -1, UNFIT, ANSWERED, LEFT };
+
+int crossing_make(FastPath *self, Call *call, size_t *framed);
+
+/* Serves a connection that is ready; 0, or 1 where what comes is Python's, or -1 with an exception set. */
+int connection_serve(FastPath *self, PyObject *connection, const struct epoll_event *event, PyObject *seat);
+/* Accepts and serves; 0, or -1 with an exception set. */
+int connection_accept(FastPath *self, PyObject *seat, PyObject *epoch);
+
+/* Whether the thread should go on: nothing else is to be done before the next request. */
+int fastpath_leads(FastPath *self, PyObject *epoch);
+
+/* Whether an attribute of an object is true; -1 with an exception set. */
+static inline int is_true(FastPath *self, PyObject *object, int name)
+{
+    PyObject *value = PyObject_GetAttr(object, self->names[name]);
+    int truth = value ? PyObject_IsTrue(value) : -1;
+
+    Py_XDECREF(value);
+    return truth;
+}
+
+static inline int finished(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
+/* Calls a method whose result does not matter: 0, or -1 with an exception set. */
+#define CALL(object, name, ...) finished(PyObject_CallMethodObjArgs(object, self->names[name], __VA_ARGS__))
+
+static inline uint64_t *cells_of(FastPath *self)
+{
+    return self->cells.buf;
+}
+
+#endif
