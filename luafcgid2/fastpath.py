@@ -1,10 +1,10 @@
 """The fast path of a worker: the compiled module `_fastpath`, where it was built, and what it leaves to Python.
 
 In: the parts of a worker.  Out: a FastPath, whose `run` does for a thread that leads what Poller.wait, Poller.step
-and Responder.respond do, in C, for requests that are whole at the first read, go to a script with an idle Lua state, and
-are answered by plain bytes.  All else it gives to the methods below, which go on with the code that a worker without it
-runs all the time.  wiring.py makes it; worker.py calls `run`.  It decides nothing, and without it nothing is different
-but the time that a request takes.
+and Responder.respond do, in C, for requests that are whole at the first read, go to a script with an idle Lua state,
+and are answered by plain bytes.  All else it gives to the methods below, which go on with the code that a worker
+without it runs all the time.  wiring.py makes it; worker.py calls `run`.  It decides nothing, and without it nothing is
+different but the time that a request takes.
 """
 from __future__ import annotations
 
