@@ -1,7 +1,8 @@
 """The compiled part of the package; setup.cfg says everything else."""
 from setuptools import Extension, setup
 
-SOURCES = ["luafcgid2/native/%s.c" % name for name in ("fastpath", "connections", "crossing", "fields", "request")]
+PARTS = ("fastpath", "claim", "connections", "crossing", "fields", "request")
+SOURCES = ["luafcgid2/native/%s.c" % name for name in PARTS]
 HEADERS = ["luafcgid2/native/%s.h" % name for name in ("fastpath", "fields", "request")]
 
 # Optional: where it cannot be compiled, requests take the same way in Python.

@@ -53,14 +53,18 @@ class FastPath(_Base):  # type: ignore[misc]
         super().__init__({
             "connections": parts["connections"], "waiting": parts["waiting"], "ready": parts["ready"],
             "routes": responder.routes.known, "pages": tuple(pages), "short": short, "heavy": heavy,
-            "closing": closing, "relay": relay, "server": server, "poller": poller, "responder": responder,
-            "pool": pool, "seat_type": Seat, "entry_type": Entry, "state_type": LuaState, "route_type": Route,
-            "relay_type": Relay, "target_type": Target, "connection_type": Watched, "buckets": SHORT, "cells": cells,
+            "closing": closing, "relay": relay, "server": server, "poller": poller, "pool": pool,
+            "seat_type": Seat, "entry_type": Entry, "state_type": LuaState, "route_type": Route,
+            "relay_type": Relay, "target_type": Target, "connection_type": Watched, "claim_type": _fastpath.Claim,
+            "buckets": SHORT, "cells": cells,
         }, {
             "epoll": parts["epoll"], "listener": parts["listener"], "elapsed": int(elapsed),
             "plain_params": server.limits.plain_params, "plain_body": server.limits.plain_body,
             "state_cell": STATE, "started_cell": STARTED, "changes_cell": CHANGES,
         })
+
+    # Locks that it can take without a call.
+    make_lock = _fastpath and _fastpath.Claim
 
     def resume(self, connection: Watched, data: Optional[bytes], seat: Seat) -> None:
         """Serve a connection whose lock is held, and let go of it.  `data` was read; None: read it again."""

@@ -20,6 +20,8 @@ from .scoreboard import SCRIPTS, script_key
 from .seat import Seat
 
 SLOW_TICK = 0.25                # seconds between two looks at what changes slowly: latencies, scripts, memory
+# Seconds after which a request's method and URI are shown: under load each tick meets one that has just begun.
+SHOWN = 0.003
 MEMORY_TICK = 2.0               # seconds between two measurements of this process, which take a millisecond
 
 
@@ -152,7 +154,7 @@ class Monitor:
         if state is None:
             return
         number, seconds, params = seat.number, now - started, seat.params
-        if self._shown.get(number) != started:
+        if seconds >= SHOWN and self._shown.get(number) != started:
             self._shown[number] = started
             line = self._slot.lines[number]
             line.method, line.uri = _request(params)

@@ -66,6 +66,8 @@ class Poller(StandIn):
         self._burst = 1
         # Puts into `_ready` what the fast path has in hand.
         self.reclaim: Callable[[], object] = int
+        # Makes the lock of a connection, which nobody ever waits for.
+        self.make_lock: Callable[[], Any] = threading.Lock
         self.paused_until = 0.0
         self.accepting = False
 
@@ -263,11 +265,14 @@ class Poller(StandIn):
     def _adopt(self, connection: Watched, seat: Seat) -> None:
         """Watch a connection that stays open after its first read."""
         fd = connection.fileno()
-        connection.lock, connection.since = threading.Lock(), time.monotonic()
-        with connection.lock:
+        connection.lock, connection.since = self.make_lock(), time.monotonic()
+        connection.lock.acquire(False)
+        try:
             self._connections[fd] = connection
             self._epoll.register(fd, READING)
             self.after(connection)
+        finally:
+            connection.lock.release()
         if connection.pending:
             # An edge came to another thread while the lock was ours.
             self.serve(connection, 0, seat)

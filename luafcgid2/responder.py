@@ -60,7 +60,6 @@ class Responder:
         self._pool, self._resolver, self._cells, self._gate, self._logger = pool, resolver, board.cells, gate, logger
         self._show_errors, self._elapsed, self._strike, self._pages = show_errors, elapsed, strike, pages
         self.routes = Routes()
-        self.last_script = b""
 
     def respond(self, params: bytes, body: Any, problem: int, seat: Seat, crossed: Optional[Crossed] = None) -> Answer:
         """The answer to a request.  Never raises for what a script or a client did; ProtocolError for params that
@@ -113,7 +112,6 @@ class Responder:
                 if state is None:
                     return self._find_and_run(guess(params) or find(params), params, body, seat)
                 route.entry.used = seat.started
-                self.last_script = route.path
                 seat.run(route.path)
                 return self._run(state, route.wanted, params, body, seat, crossed)
             except ProtocolError:
@@ -136,7 +134,7 @@ class Responder:
         changes = cells[CHANGES]
         generation = cells[GENERATION]
         script = self._resolver.resolve(wanted[0], wanted[1], started, generation)
-        path = self.last_script = script.path
+        path = script.path
         if cells[SHEDDING]:
             raise Unavailable("memory is short (MemoryBudget): %s is not run" % text(path), SHED_WAIT)
         wait = gate.check(path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import threading
 from math import inf
 from typing import Any, Dict
 
@@ -32,7 +31,7 @@ class Watched(Connection):
     __slots__ = ("_sock", "_requests", "_buffer", "_pouring", "open", "outbox", "served", "pending", "lock")
 
     _requests: Dict[int, Any]
-    lock: threading.Lock
+    lock: Any
     # extra: it is one over MaxConnections.
     gone = extra = False
     since = 0.0

@@ -222,7 +222,7 @@ def make_fastpath(config: Any, poller: Poller, server: Server, responder: Respon
     except TypeError as error:
         logger.warning("FastPath: it was built for another version, install again: %s", error)
         return None
-    poller.reclaim = fast.reclaim
+    poller.reclaim, poller.make_lock = fast.reclaim, fast.make_lock
     return fast
 
 

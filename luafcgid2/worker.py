@@ -248,11 +248,13 @@ class Worker:
         self._pool.housekeep()
         self._popens.reap()
         self._monitor.rest()
+        leader = self._relay.leader
         while self._sessions.sweep() or self._shared.sweep():
             leader = self._relay.leader
             if leader is None or leader.serving:
                 break
-        self._show(self._responder.last_script)
+        if leader is not None:
+            self._show(leader.script)
         log.flush(self._logger)
 
     def _show(self, script: bytes) -> None:

@@ -1,10 +1,11 @@
 -- One request inside a Lua state, from raw params to the response: the crossing.
 -- In: the PARAMS bytes, the body (or nil when it is on disk), the thread's number, and the SCRIPT_FILENAME and
--- DOCUMENT_ROOT that Python found by searching, or false for both in the Authorizer role.  Out: the response; or (head,
--- body) for a large body; or (head, false, KB, parts of the body ...) for a larger one; or (head, body, KB) when the
--- heap has grown to so many KB, or (head, body, -KB) when it has not and report_heap is set; (nil, message, traceback);
--- (nil, message, status) if the client is to blame; or (nil, false) if the params are broken or say something else;
--- then nothing has run.  Loaded with the first request; only state.py calls it.
+-- DOCUMENT_ROOT that Python found by searching, or true for both if the pairs were walked for them, or false for both
+-- in the Authorizer role.  Out: the response; or (head, body) for a large body; or (head, false, KB, parts of the body
+-- ...) for a larger one; or (head, body, KB) when the heap has grown to so many KB, or (head, body, -KB) when it has
+-- not and report_heap is set; (nil, message, traceback); (nil, message, status) if the client is to blame; or (nil, false)
+-- if the params are broken or say something else; then nothing has run.  Loaded with the first request; only state.py
+-- and the fast path call it.
 
 local import, host = ...
 local decode, response = import("params").decode, import("response")
@@ -48,7 +49,7 @@ local parse_cookies
 
 return function(data, body, thread, name, root)
   local env = decode(data)
-  if not env or (env.SCRIPT_FILENAME or "") ~= name or (env.DOCUMENT_ROOT or "") ~= root then
+  if not env or name ~= true and ((env.SCRIPT_FILENAME or "") ~= name or (env.DOCUMENT_ROOT or "") ~= root) then
     if not env or name then return nil, false end
     env.FCGI_ROLE = "AUTHORIZER"
   end

@@ -44,22 +44,21 @@ static int deliver(FastPath *self, Call *call, PyObject *target, size_t size)
 }
 
 /* Lets go of a connection that was served; `_after` and `_serve` of the poller are for what is rare. */
-static int leave(FastPath *self, PyObject *connection, PyObject *lock, PyObject *seat)
+static int leave(FastPath *self, PyObject *connection, Claim *lock, PyObject *seat)
 {
     int waits = PySet_GET_SIZE(self->objects[WAITING]) ? PySet_Contains(self->objects[WAITING], connection) : 0;
 
     if (waits < 0 || (waits && CALL((PyObject *)self, N_SETTLE, connection, NULL) < 0)) {
         PyErr_WriteUnraisable(connection);
     }
-    if (CALL(lock, N_RELEASE, NULL) < 0)
-        return -1;
+    lock->held = 0;
     if (field_get(connection, self->connection[CONNECTION_PENDING]) == Py_True)
         return CALL((PyObject *)self, N_AGAIN, connection, seat, NULL);
     return 0;
 }
 
 /* All of the answer is out, or Python's; the lock is let go of. */
-static int kept(FastPath *self, Call *call, PyObject *lock, size_t framed)
+static int kept(FastPath *self, Call *call, Claim *lock, size_t framed)
 {
     PyObject *connection = call->connection;
     int draining = is_true(self, self->objects[SERVER], N_DRAINING);
@@ -82,21 +81,22 @@ static int kept(FastPath *self, Call *call, PyObject *lock, size_t framed)
 }
 
 /* A fault of ours: the web server must not wait for an answer that never comes. */
-static int give_up(FastPath *self, Call *call, PyObject *lock)
+static int give_up(FastPath *self, Call *call, Claim *lock)
 {
     PyObject *type, *value, *traceback;
 
     PyErr_Fetch(&type, &value, &traceback);
     field_set(call->seat, self->seat[SEAT_SERVING], Py_False);
     field_set(call->seat, self->seat[SEAT_STATE], Py_None);
-    if (CALL(call->connection, N_CLOSE, NULL) < 0 || CALL(lock, N_RELEASE, NULL) < 0)
+    if (CALL(call->connection, N_CLOSE, NULL) < 0)
         PyErr_WriteUnraisable(call->connection);
+    lock->held = 0;
     PyErr_Restore(type, value, traceback);
     return -1;
 }
 
 /* A connection is ready to be read, and ours.  `resume` and `concluded` let go of the lock. */
-static int read_kept(FastPath *self, Call *call, PyObject *lock)
+static int read_kept(FastPath *self, Call *call, Claim *lock)
 {
     ssize_t size = recv(call->fd, self->in, RECV_SIZE, MSG_DONTWAIT);
     PyObject *data;
@@ -141,24 +141,19 @@ static int is_quiet(FastPath *self, PyObject *connection)
 int connection_serve(FastPath *self, PyObject *connection, const struct epoll_event *event, PyObject *seat)
 {
     Call call = {.seat = seat, .connection = connection, .fd = event->data.fd};
-    PyObject *lock, *taken;
+    PyObject *lock;
     int done = 1;
 
     if ((event->events & ~(uint32_t)EPOLLIN)
             || Py_TYPE(connection) != (PyTypeObject *)self->objects[CONNECTION_TYPE])
         return 1;
     lock = field_get(connection, self->connection[CONNECTION_LOCK]);
-    if (!lock)
+    if (!lock || Py_TYPE(lock) != (PyTypeObject *)self->objects[CLAIM_TYPE] || ((Claim *)lock)->held
+            || !is_quiet(self, connection))
         return 1;
     Py_INCREF(lock);
-    taken = PyObject_CallMethodObjArgs(lock, self->names[N_ACQUIRE], Py_False, NULL);
-    if (!taken)
-        done = -1;
-    else if (taken == Py_True && is_quiet(self, connection))
-        done = read_kept(self, &call, lock);
-    else if (taken == Py_True && CALL(lock, N_RELEASE, NULL) < 0)
-        done = -1;
-    Py_XDECREF(taken);
+    ((Claim *)lock)->held = 1;
+    done = read_kept(self, &call, (Claim *)lock);
     Py_DECREF(lock);
     return done;
 }

@@ -36,29 +36,25 @@ static int may_be_page(FastPath *self, const Request *request)
     return 0;
 }
 
-/* As Routes.find: borrowed; NULL where there is none, or with an exception set. */
+/* The route of a request whose params are what its route was found by; borrowed.  NULL where there is none, or with an
+ * exception set. */
 static PyObject *find_route(FastPath *self, const Request *request)
 {
-    static const char name[] = "SCRIPT_FILENAME";
-    const char *params = request->params, *stop = params + request->params_size, *pair, *pair_stop;
-    const char *at = memmem(params, request->params_size, name, sizeof name - 1);
+    Wanted wanted;
     PyObject *key, *route, *root;
 
-    if (!at || at < params + 2)
+    if (!request_find(request, &wanted))
         return NULL;
-    pair = at - 2;
-    pair_stop = at + sizeof name - 1 + (unsigned char)at[-1];
-    if (pair_stop > stop)
-        pair_stop = stop;
-    key = PyBytes_FromStringAndSize(pair, pair_stop - pair);
+    key = PyBytes_FromStringAndSize(wanted.script, (Py_ssize_t)wanted.script_size);
     if (!key)
         return NULL;
     route = PyDict_GetItemWithError(self->objects[ROUTES], key);
     Py_DECREF(key);
     if (!route)
         return NULL;
-    root = field_get(route, self->route[ROUTE_ROOT]);
-    if (!memmem(params, request->params_size, PyBytes_AS_STRING(root), (size_t)PyBytes_GET_SIZE(root)))
+    root = PyTuple_GET_ITEM(field_get(route, self->route[ROUTE_WANTED]), 1);
+    if ((size_t)PyBytes_GET_SIZE(root) != wanted.root_size
+            || memcmp(PyBytes_AS_STRING(root), wanted.root, wanted.root_size) != 0)
         return NULL;
     return route;
 }
@@ -119,8 +115,7 @@ static int begin(FastPath *self, Call *call, PyObject *params, PyObject *state, 
     field_give(seat, self->seat[SEAT_HEAP], PyLong_FromLong(0));
     field_set(seat, self->seat[SEAT_STREAM], Py_None);
     if (field_add(seat, self->seat[SEAT_SERIAL], 1) < 0
-            || field_add(seat, self->seat[SEAT_BYTES_IN], (long long)call->size) < 0
-            || PyObject_SetAttr(self->objects[RESPONDER], self->names[N_LAST_SCRIPT], path) < 0)
+            || field_add(seat, self->seat[SEAT_BYTES_IN], (long long)call->size) < 0)
         return -1;
     if (path == field_get(seat, self->seat[SEAT_SCRIPT])) {
         base = PyLong_AsSsize_t(field_get(seat, self->seat[SEAT_BASE]));
@@ -140,13 +135,12 @@ static int begin(FastPath *self, Call *call, PyObject *params, PyObject *state, 
     return 0;
 }
 
-/* The crossing: what it gave, or the exception that it raised. */
-static PyObject *cross(FastPath *self, PyObject *seat, PyObject *params, PyObject *body, PyObject *state,
-                       PyObject *wanted)
+/* The crossing: what it gave, or the exception that it raised.  The prelude need not look for whom the params name:
+ * find_route has walked them. */
+static PyObject *cross(FastPath *self, PyObject *seat, PyObject *params, PyObject *body, PyObject *state)
 {
     PyObject *handle = field_get(state, self->state[STATE_HANDLE]), *result, *type, *traceback;
-    PyObject *arguments[] = {params, body, field_get(seat, self->seat[SEAT_NUMBER]), PyTuple_GET_ITEM(wanted, 0),
-                             PyTuple_GET_ITEM(wanted, 1)};
+    PyObject *arguments[] = {params, body, field_get(seat, self->seat[SEAT_NUMBER]), Py_True, Py_True};
 
     Py_INCREF(handle);
     result = PyObject_Vectorcall(handle, arguments, 5, NULL);
@@ -257,7 +251,7 @@ static int answer(FastPath *self, Call *call, PyObject *state, PyObject *route, 
     int outcome = FAILED;
 
     if (params && body && begin(self, call, params, state, route, started) == 0)
-        result = cross(self, call->seat, params, body, state, field_get(route, self->route[ROUTE_WANTED]));
+        result = cross(self, call->seat, params, body, state);
     if (result) {
         double seconds = monotonic() - started;
 

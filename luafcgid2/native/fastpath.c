@@ -15,11 +15,11 @@
 
 static const char *const object_names[OBJECTS + 1] = {
     "connections", "waiting", "ready", "routes", "pages", "short", "heavy", "closing", "relay", "server", "poller",
-    "responder", "pool", "seat_type", "entry_type", "state_type", "route_type", "relay_type", "target_type",
-    "connection_type", "buckets", "cells", NULL};
+    "pool", "seat_type", "entry_type", "state_type", "route_type", "relay_type", "target_type",
+    "connection_type", "claim_type", "buckets", "cells", NULL};
 static const char *const attribute_names[NAMES] = {
-    "last_script", "run", "end", "checkin", "concluded", "acquire", "release", "draining", "accepting", "resume",
-    "welcome", "unsent", "settle", "again", "refused", "close"};
+    "run", "end", "checkin", "concluded", "draining", "accepting", "resume", "welcome",
+    "unsent", "settle", "again", "refused", "close"};
 static const char *const seat_names[] = {
     "number", "serial", "serving", "polling", "requests", "errors", "busy", "bytes_in", "bytes_out", "accepted",
     "latencies", "started", "params", "state", "entry", "heap", "sock", "request_id", "stream", "script", "_base", NULL};
@@ -27,7 +27,7 @@ static const char *const entry_names[] = {
     "version", "idle", "used", "failure", "gone", "errors", "busy", "most", "latencies", NULL};
 static const char *const state_names[] = {
     "version", "entry", "pooled", "broken", "served", "running", "_handle", "_target", NULL};
-static const char *const route_names[] = {"until", "changes", "wanted", "entry", "path", "root", NULL};
+static const char *const route_names[] = {"until", "changes", "wanted", "entry", "path", NULL};
 static const char *const relay_names[] = {"epoch", "sleeping", NULL};
 static const char *const target_names[] = {"pending", NULL};
 static const char *const connection_names[] = {
@@ -267,13 +267,20 @@ static PyType_Spec spec = {
 
 static int exec(PyObject *module)
 {
-    PyObject *type = PyType_FromSpec(&spec);
+    static const struct {
+        const char *name;
+        PyType_Spec *spec;
+    } types[] = {{"FastPath", &spec}, {"Claim", &claim_spec}};
 
-    if (!type)
-        return -1;
-    if (PyModule_AddObject(module, "FastPath", type) < 0) {
-        Py_DECREF(type);
-        return -1;
+    for (size_t index = 0; index < sizeof types / sizeof *types; index++) {
+        PyObject *type = PyType_FromSpec(types[index].spec);
+
+        if (!type)
+            return -1;
+        if (PyModule_AddObject(module, types[index].name, type) < 0) {
+            Py_DECREF(type);
+            return -1;
+        }
     }
     return 0;
 }

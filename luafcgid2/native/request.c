@@ -56,6 +56,52 @@ int request_parse(const unsigned char *data, size_t size, Request *request)
     return parse_rest(data + stop, size - stop, request);
 }
 
+/* A length of one byte or four; 0 where the data end before. */
+static int take_length(const unsigned char **at, const unsigned char *stop, size_t *length)
+{
+    const unsigned char *from = *at;
+
+    if (from == stop)
+        return 0;
+    *length = from[0];
+    *at = from + 1;
+    if (from[0] < 128)
+        return 1;
+    if (stop - from < 4)
+        return 0;
+    *length = (size_t)(from[0] & 127) << 24 | (size_t)from[1] << 16 | (size_t)from[2] << 8 | from[3];
+    *at = from + 4;
+    return 1;
+}
+
+int request_find(const Request *request, Wanted *wanted)
+{
+    static const char script[] = "SCRIPT_FILENAME", root[] = "DOCUMENT_ROOT";
+    const unsigned char *at = (const unsigned char *)request->params, *stop = at + request->params_size;
+
+    wanted->script = wanted->root = NULL;
+    while (at < stop) {
+        const unsigned char *pair = at;
+        const char *name;
+        size_t name_size, value_size;
+
+        if (!take_length(&at, stop, &name_size) || !take_length(&at, stop, &value_size)
+                || name_size > (size_t)(stop - at) || value_size > (size_t)(stop - at) - name_size)
+            return 0;
+        name = (const char *)at;
+        at += name_size + value_size;
+        if (name_size == sizeof script - 1 && memcmp(name, script, sizeof script - 1) == 0) {
+            /* One byte for each length: as the key of a route begins. */
+            wanted->script = name - (const char *)pair == 2 ? (const char *)pair : NULL;
+            wanted->script_size = (size_t)(at - pair);
+        } else if (name_size == sizeof root - 1 && memcmp(name, root, sizeof root - 1) == 0) {
+            wanted->root = name + name_size;
+            wanted->root_size = value_size;
+        }
+    }
+    return wanted->script && wanted->root;
+}
+
 size_t request_frame(unsigned char *out, const char *content, size_t content_size)
 {
     const unsigned char header[HEADER_SIZE] = {1, 6, 0, 1, content_size >> 8 & 255, content_size & 255, 0, 0};

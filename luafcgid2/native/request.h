@@ -20,6 +20,17 @@ typedef struct {
 /* Whether `data` is such a request; fills in `request`, which points into `data`. */
 int request_parse(const unsigned char *data, size_t size, Request *request);
 
+/* Where in the params what the server itself reads stands: the whole pair of SCRIPT_FILENAME, lengths and all, and the
+ * value of DOCUMENT_ROOT. */
+typedef struct {
+    const char *script, *root;
+    size_t script_size, root_size;
+} Wanted;
+
+/* Walks all pairs (section 3.4); of a repeated name the last one wins.  0 where they are cut off, where one of the two is
+ * absent, or where SCRIPT_FILENAME is longer than 127 bytes. */
+int request_find(const Request *request, Wanted *wanted);
+
 /* Writes STDOUT's header, the content, and what ends the request; `content_size` is MAX_CONTENT at most, and `out` has
  * room for HEADER_SIZE + content_size + CLOSING_SIZE bytes, the number that is returned. */
 size_t request_frame(unsigned char *out, const char *content, size_t content_size);

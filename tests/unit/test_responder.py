@@ -206,7 +206,9 @@ class TestAnswers:
 
     def test_the_script_that_runs_is_known(self, site):
         site.run("")
-        assert site.responder.last_script == os.fsencode(site.folder) + b"/run1.lua"
+        seat = Seat(0)
+        site.responder.respond(site._params("run1.lua", {}), b"", 0, seat)
+        assert seat.script == os.fsencode(site.folder) + b"/run1.lua"
 
 
 @pytest.mark.parametrize("keep", [0, 60000], ids=["looked up each time", "known"])
