@@ -3,9 +3,9 @@
 -- DOCUMENT_ROOT that Python found by searching, or true for both if the pairs were walked for them, or false for both
 -- in the Authorizer role.  Out: the response; or (head, body) for a large body; or (head, false, KB, parts of the body
 -- ...) for a larger one; or (head, body, KB) when the heap has grown to so many KB, or (head, body, -KB) when it has
--- not and report_heap is set; (nil, message, traceback); (nil, message, status) if the client is to blame; or (nil, false)
--- if the params are broken or say something else; then nothing has run.  Loaded with the first request; only state.py
--- and the fast path call it.
+-- not and report_heap is set; (nil, message, traceback); (nil, message, status) if the client is to blame; or (nil,
+-- false) if the params are broken or say something else; then nothing has run.  Loaded with the first request; only
+-- state.py and the fast path call it.
 
 local import, host = ...
 local decode, response = import("params").decode, import("response")
