@@ -112,7 +112,8 @@ def _without(reason: str, *keys: str) -> Dict[str, str]:
 
 
 WORKLOADS: Dict[str, Workload] = {workload.name: workload for workload in (
-    Workload("hello", "Hello, world!", b"Hello, world!", modes=("", KEEP)),
+    Workload("hello", "Hello, world!", b"Hello, world!", modes=("", KEEP),
+             ours=(Variant(), Variant("python", "without the fast path", "FastPath = false"))),
     Workload("threads", "Hello, world!, by more or fewer threads", b"Hello, world!", script="hello", modes=("", KEEP),
              ours=(Variant("1-thread", "1 thread a worker", "WorkerThreads = 1"),
                    Variant("", "4 threads a worker"),

@@ -20,6 +20,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCRIPTS = os.path.join(ROOT, "tests", "integration", "www")
 PATIENCE = 30.0
+# Of the servers that are started now; conftest.py sets it.
+FAST_PATH = True
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:

@@ -14,6 +14,7 @@ import signal
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional
 
+import harness
 from harness import ROOT, Server, Site, children, free_port, program, wait_until
 
 DEFAULT_SOCKET = "/var/tmp/luafcgid2.sock"
@@ -99,6 +100,8 @@ class Master(Server):
         self.settings: Dict[str, Any] = dict(
             Workers=2, Listen=self.address, PidFile=self.pid_file, LogFilePath=self.log, TempDir=site.run,
             SessionStore="sqlite:///" + os.path.join(site.run, name + ".db"), SessionCookieSecure=False)
+        if not harness.FAST_PATH:
+            self.settings["FastPath"] = False
         self.settings.update(settings)
         self.argv = [sys.executable, "-m", "luafcgid2", self.config]
         self.write_config()

@@ -26,7 +26,7 @@ echo $body;
 
 
 @pytest.fixture(scope="module")
-def master():
+def master(served_by):
     """Our own server."""
     with Site() as site, Master(site, Workers=1, WorkerThreads=2, MaxPostSize=21 << 20) as server:
         yield server

@@ -16,7 +16,7 @@ SPAWNED_SOCKET = "/var/tmp/luafcgid2-lighttpd.sock"
 
 
 @pytest.fixture(scope="module")
-def web():
+def web(served_by):
     """One master and one lighttpd for all tests of the class."""
     with Site() as site, Master(site, MaxPostSize=MAX_POST) as master, \
             Lighttpd(site, "lighttpd/luafcgid2.conf", {DEFAULT_SOCKET: master.address}) as server:

@@ -31,7 +31,7 @@ def connections(socket_path: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def nginx():
+def nginx(served_by):
     """One master and one nginx for all tests of this module."""
     with Site() as site, Master(site, MaxPostSize=MAX_POST) as master, Nginx(site, master, BODIES) as server:
         server.site, server.master = site, master

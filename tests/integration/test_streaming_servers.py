@@ -45,7 +45,7 @@ def files(site):
 
 
 @pytest.fixture(scope="module")
-def nginx():
+def nginx(served_by):
     """nginx that sends files itself."""
     with Site() as site:
         folder = files(site)
@@ -58,7 +58,7 @@ def nginx():
 
 
 @pytest.fixture(scope="module")
-def lighttpd():
+def lighttpd(served_by):
     """lighttpd that streams, and sends files itself."""
     with Site() as site:
         folder = files(site)

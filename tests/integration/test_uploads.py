@@ -19,7 +19,7 @@ LIMITS = {"MaxPostSize": 48 * MEGABYTE, "FormMaxFileSize": 21 * MEGABYTE, "FormM
 
 
 @pytest.fixture(scope="module")
-def web():
+def web(served_by):
     """A master that takes large forms, and nginx before it; `temp` is TempDir."""
     with Site() as site:
         temp = os.path.join(site.path, "temp")

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 
+import harness
 import pytest
 from harness import PATIENCE, ROOT, wait_until
 
@@ -43,7 +44,7 @@ class Worker:
     """A worker process; `with` ends it by its pid."""
 
     def __init__(self, **options):
-        self.options = {"worker_threads": 4, "lua_states": 1, **options}
+        self.options = {"worker_threads": 4, "lua_states": 1, "fast_path": harness.FAST_PATH, **options}
 
     def __enter__(self):
         self._folder = tempfile.TemporaryDirectory(prefix="lf2-")
