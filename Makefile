@@ -22,13 +22,15 @@ SYSCONFDIR ?= /etc
 LOCALSTATEDIR ?= /var
 EXTRAS ?= redis,doctor,top,forms
 
-DEB_PACKAGES = debhelper dpkg-dev python3 python3-venv
+# What the fast path is compiled with.
+C_PACKAGES = gcc libc6-dev python3-dev
+DEB_PACKAGES = $(C_PACKAGES) debhelper dpkg-dev python3 python3-venv
 LINT_PACKAGES = lua-check shellcheck
 TEST_PACKAGES = $(DEB_PACKAGES) $(LINT_PACKAGES) $(BENCH_PACKAGES) chromium chromium-driver curl faketime fish \
 	groff iproute2 lighttpd logrotate lua-cgi lua-cosmo lua-coxpcall lua-filesystem lua-lpeg lua-orbit lua-rings \
 	lua-sql-sqlite3 man-db mandoc openssl spawn-fcgi strace systemd zsh
 # php-fpm comes with its opcache.
-BENCH_PACKAGES = gcc libc6-dev libfcgi-dev libnginx-mod-http-lua lua-cjson lua-socket lua-wsapi lua-wsapi-fcgi nginx \
+BENCH_PACKAGES = $(C_PACKAGES) libfcgi-dev libnginx-mod-http-lua lua-cjson lua-socket lua-wsapi lua-wsapi-fcgi nginx \
 	php-fpm procps redis-server uwsgi-core uwsgi-plugin-lua5.1 wrk
 
 # One stamp per Python: another PYTHON makes the virtualenv anew, and so all that is in it.
@@ -36,7 +38,7 @@ PYVERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[
 # Two builds of one version differ, too: in speed, and in what was compiled for them.
 PYBUILD := $(shell $(PYTHON) -c 'import sys, zlib; print("%08x" % zlib.crc32(sys.base_prefix.encode()))' 2>/dev/null)
 MADE = $(VENV)/made-with-python-$(PYVERSION)-$(PYBUILD)
-PACKAGED = setup.cfg setup.py luafcgid2/__init__.py
+PACKAGED = setup.cfg setup.py luafcgid2/__init__.py $(wildcard luafcgid2/native/*)
 SOURCES = LICENSE README.rst setup.cfg setup.py
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 NO_WHEEL = { echo "pip failed. Without a ready-made lupa for this machine (a Pi Zero or Pi 1) it compiles:" \
@@ -255,6 +257,8 @@ install: python
 	chmod 755 '$(DESTDIR)$(SYSCONFDIR)/init.d/luafcgid2'
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && id www-data >/dev/null 2>&1; then \
 		chown www-data: '$(LOCALSTATEDIR)/lib/luafcgid2' '$(LOCALSTATEDIR)/log/luafcgid2'; fi
+	@'$(DESTDIR)$(HOME_DIR)/bin/python' -c 'import luafcgid2._fastpath' 2>/dev/null || \
+		echo 'The fast path is not built. For it: sudo apt-get install $(C_PACKAGES), then make install again.'
 	@echo 'Installed. Next: look at $(SYSCONFDIR)/luafcgid2/config.lua, then'
 	@echo '  sudo update-rc.d luafcgid2 defaults && sudo service luafcgid2 start'
 	@echo '  nginx: write "include snippets/luafcgid2.conf;" into a server block, and reload nginx'

@@ -5,6 +5,7 @@ findings and takes nothing for granted; the table gives the topic.  It changes n
 """
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import stat
@@ -145,6 +146,18 @@ def lua(facts: Facts) -> Iterator[Finding]:
     yield Finding(OK, "", "Lua %s; C modules that load: %s" % (version, ", ".join(good) or "none is installed"))
 
 
+def fast_path(facts: Facts) -> Iterator[Finding]:
+    """The compiled part is there, and in use."""
+    if importlib.util.find_spec("luafcgid2._fastpath") is None:
+        yield Finding(WARNING, "", "the fast path is not built: all is served, but a request takes twice the time",
+                      "sudo apt-get install gcc libc6-dev python3-dev, and install luafcgid2 again")
+    elif facts.config.fast_path and not facts.config.access_log_path:
+        yield Finding(OK, "", "the fast path is built, and in use")
+    else:
+        yield Finding(OK, "", "the fast path is built, and not used: %s" % (
+            "AccessLogPath is set" if facts.config.fast_path else "FastPath is false"))
+
+
 def _told(version: str, message: str) -> str:
     file = re.search(r"from file '([^']+)'", message)
     symbol = re.search(r"undefined symbol: (\w+)", message)
@@ -157,8 +170,8 @@ def _told(version: str, message: str) -> str:
 
 CHECKS: Tuple[Tuple[str, Check], ...] = (
     ("config", configuration), ("server", process), ("socket", place), ("socket", socket_file), ("socket", backlog),
-    ("request", answers), ("lua", lua), ("web", web_servers), ("web", handed_over), ("web", script_names),
-    ("web", roots), ("cookie", secure_cookie), ("cookie", cookie_domain), ("page", page),
+    ("request", answers), ("lua", lua), ("speed", fast_path), ("web", web_servers), ("web", handed_over),
+    ("web", script_names), ("web", roots), ("cookie", secure_cookie), ("cookie", cookie_domain), ("page", page),
 )
 
 

@@ -1,6 +1,7 @@
 """luafcgid2ctl doctor: reading nginx's and lighttpd's configuration, and findings from facts made by hand."""
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -11,7 +12,7 @@ import pytest
 from luafcgid2 import config as configuration
 from luafcgid2 import listener
 from luafcgid2.doctor import ERROR, OK, WARNING, Finding, expand, lighttpd, machine, nginx, request_params
-from luafcgid2.doctor.checks import backlog, lua
+from luafcgid2.doctor.checks import backlog, fast_path, lua
 from luafcgid2.doctor.facts import Facts, same_address, target_of
 from luafcgid2.doctor.report import as_data, as_text
 from luafcgid2.doctor.webchecks import cookie_domain, handed_over, known, script_names, secure_cookie
@@ -321,6 +322,14 @@ class TestFindings:
         assert "/a/lfs.so is built for Lua 5.4 or 5.5, not for Lua 5.3" in first.text
         assert "lsqlite3" in second.text and "Lua 5.1 and 5.4, not for 5.3" in second.text
         assert good.text == "Lua 5.3; C modules that load: cjson"
+
+    @pytest.mark.parametrize(("built", "settings", "level", "words"), [
+        (True, {}, OK, "in use"), (True, {"FastPath": False}, OK, "FastPath is false"),
+        (True, {"AccessLogPath": "/tmp/access"}, OK, "AccessLogPath is set"), (False, {}, WARNING, "not built")])
+    def test_whether_the_fast_path_is_used_is_said(self, monkeypatch, built, settings, level, words):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if built else None)
+        found, = fast_path(facts(**settings))
+        assert found.level == level and words in found.text
 
     def test_nothing_is_wrong_while_there_are_warnings_only(self):
         findings = [Finding(OK, "lua", "fine"), Finding(WARNING, "web", "odd", "do this")]
