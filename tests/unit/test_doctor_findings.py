@@ -327,8 +327,9 @@ class TestFindings:
         (True, {}, OK, "in use"), (True, {"FastPath": False}, OK, "FastPath is false"),
         (True, {"AccessLogPath": "/tmp/access"}, OK, "AccessLogPath is set"), (False, {}, WARNING, "not built")])
     def test_whether_the_fast_path_is_used_is_said(self, monkeypatch, built, settings, level, words):
+        made = facts(**settings)
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if built else None)
-        found, = fast_path(facts(**settings))
+        found, = fast_path(made)
         assert found.level == level and words in found.text
 
     def test_nothing_is_wrong_while_there_are_warnings_only(self):
