@@ -205,6 +205,14 @@ static int init(FastPath *self, PyObject *arguments, PyObject *keywords)
             return -1;
         Py_XSETREF(self->names[index], name);
     }
+    /* Not a part of the object, which Python would fill with zeros: most of it is never touched. */
+    if (!self->in)
+        self->in = PyMem_RawMalloc(RECV_SIZE + SEND_SIZE);
+    if (!self->in) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->out = self->in + RECV_SIZE;
     if (!PyDict_Check(self->objects[CONNECTIONS]) || !PyDict_Check(self->objects[ROUTES])
             || !PySet_Check(self->objects[WAITING]) || !PyTuple_Check(self->objects[PAGES])) {
         PyErr_SetString(PyExc_TypeError, "FastPath: connections, routes, waiting, pages: dict, dict, set, tuple");
@@ -240,6 +248,7 @@ static void dealloc(FastPath *self)
     clear(self);
     for (int index = 0; index < NAMES; index++)
         Py_CLEAR(self->names[index]);
+    PyMem_RawFree(self->in);
     type->tp_free(self);
     Py_DECREF(type);
 }

@@ -9,7 +9,8 @@
 #include <sys/epoll.h>
 
 /* As the poller has them. */
-enum { RECV_SIZE = 65536, MAX_EVENTS = 64, ACCEPT_BURST = 16, MAX_QUEUE = 1024 };
+enum { RECV_SIZE = 65536, MAX_EVENTS = 64, ACCEPT_BURST = 16, MAX_QUEUE = 256,
+       SEND_SIZE = HEADER_SIZE + MAX_CONTENT + CLOSING_SIZE };
 
 /* The slots that are used, in the order of their names in fastpath.c. */
 enum { SEAT_NUMBER, SEAT_SERIAL, SEAT_SERVING, SEAT_POLLING, SEAT_REQUESTS, SEAT_ERRORS, SEAT_BUSY, SEAT_BYTES_IN,
@@ -46,8 +47,8 @@ typedef struct {
     /* What is ready and not dealt with, of all threads that lead: a new leader goes on where one is held up. */
     struct epoll_event queue[MAX_QUEUE];
     int first, queued;
-    /* Filled and used up without letting go of the GIL. */
-    unsigned char in[RECV_SIZE], out[HEADER_SIZE + MAX_CONTENT + CLOSING_SIZE];
+    /* Of RECV_SIZE and SEND_SIZE bytes; filled and used up without letting go of the GIL. */
+    unsigned char *in, *out;
 } FastPath;
 
 /* See claim.c. */
