@@ -23,7 +23,7 @@ from .routes import Route
 from .scoreboard import CHANGES, STARTED, STATE
 from .seat import SHORT, Seat
 from .sending import NOTHING, Buffer
-from .state import LuaState
+from .state import BoundedState, LuaState
 from .watched import Watched
 
 _fastpath: Any
@@ -54,9 +54,9 @@ class FastPath(_Base):  # type: ignore[misc]
             "connections": parts["connections"], "waiting": parts["waiting"], "ready": parts["ready"],
             "routes": responder.routes.known, "pages": tuple(pages), "short": short, "heavy": heavy,
             "closing": closing, "relay": relay, "server": server, "poller": poller, "pool": pool,
-            "seat_type": Seat, "entry_type": Entry, "state_type": LuaState, "route_type": Route,
-            "relay_type": Relay, "target_type": Target, "connection_type": Watched, "claim_type": _fastpath.Claim,
-            "buckets": SHORT, "cells": cells,
+            "seat_type": Seat, "entry_type": Entry, "state_type": LuaState, "bounded_type": BoundedState,
+            "route_type": Route, "relay_type": Relay, "target_type": Target, "connection_type": Watched,
+            "claim_type": _fastpath.Claim, "buckets": SHORT, "cells": cells,
         }, {
             "epoll": parts["epoll"], "listener": parts["listener"], "elapsed": int(elapsed),
             "plain_params": server.limits.plain_params, "plain_body": server.limits.plain_body,

@@ -76,6 +76,7 @@ static PyObject *take_state(FastPath *self, PyObject *route, double started)
         return NULL;
     state = PyList_GET_ITEM(idle, count - 1);
     handle = Py_TYPE(state) == (PyTypeObject *)self->objects[STATE_TYPE]
+            || Py_TYPE(state) == (PyTypeObject *)self->objects[BOUNDED_TYPE]
         ? field_get(state, self->state[STATE_HANDLE]) : NULL;
     if (!handle || handle == Py_None)
         return NULL;
@@ -141,6 +142,7 @@ static PyObject *cross(FastPath *self, PyObject *seat, PyObject *params, PyObjec
 {
     PyObject *handle = field_get(state, self->state[STATE_HANDLE]), *result, *type, *traceback;
     PyObject *arguments[] = {params, body, field_get(seat, self->seat[SEAT_NUMBER]), Py_True, Py_True};
+    PyObject *allowance = field_get(state, self->state[STATE_ALLOWANCE]);
 
     Py_INCREF(handle);
     result = PyObject_Vectorcall(handle, arguments, 5, NULL);
@@ -152,6 +154,8 @@ static PyObject *cross(FastPath *self, PyObject *seat, PyObject *params, PyObjec
         Py_XDECREF(traceback);
     }
     field_set(state, self->state[STATE_RUNNING], Py_None);
+    if (allowance != Py_None && CALL(allowance, N_LIFT, NULL) < 0)
+        Py_CLEAR(result);
     return result;
 }
 

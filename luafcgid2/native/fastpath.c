@@ -15,10 +15,10 @@
 
 static const char *const object_names[OBJECTS + 1] = {
     "connections", "waiting", "ready", "routes", "pages", "short", "heavy", "closing", "relay", "server", "poller",
-    "pool", "seat_type", "entry_type", "state_type", "route_type", "relay_type", "target_type",
+    "pool", "seat_type", "entry_type", "state_type", "bounded_type", "route_type", "relay_type", "target_type",
     "connection_type", "claim_type", "buckets", "cells", NULL};
 static const char *const attribute_names[NAMES] = {
-    "run", "end", "checkin", "concluded", "draining", "accepting", "resume", "welcome",
+    "run", "end", "checkin", "lift", "concluded", "draining", "accepting", "resume", "welcome",
     "unsent", "settle", "again", "refused", "close"};
 static const char *const seat_names[] = {
     "number", "serial", "serving", "polling", "requests", "errors", "busy", "bytes_in", "bytes_out", "accepted",
@@ -26,7 +26,7 @@ static const char *const seat_names[] = {
 static const char *const entry_names[] = {
     "version", "idle", "used", "failure", "gone", "errors", "busy", "most", "latencies", NULL};
 static const char *const state_names[] = {
-    "version", "entry", "pooled", "broken", "served", "running", "_handle", "_target", NULL};
+    "version", "entry", "pooled", "broken", "served", "running", "_handle", "_target", "_allowance", NULL};
 static const char *const route_names[] = {"until", "changes", "wanted", "entry", "path", NULL};
 static const char *const relay_names[] = {"epoch", "sleeping", NULL};
 static const char *const target_names[] = {"pending", NULL};

@@ -30,6 +30,7 @@ SCRIPTS = {
     "huge.lua": "function main() for n = 1, 40 do Send(('x'):rep(20000)) end end",
     "slow.lua": "function main() local t = os.clock() while os.clock() - t < 0.003 do end Send('slow') end",
     "memory.lua": "function main() local t = {} for n = 1, 20000 do t[n] = {} end Kept = t Send('grown') end",
+    "greedy.lua": "function main() local t = {} for n = 1, 1e6 do t[n] = ('x'):rep(1000) .. n end Send('no') end",
     "exit.lua": "function main() os.exit(3) end",
     "nothing.lua": "function main() end",
     "session.lua": "function main() Session.count = (Session.count or 0) + 1 Send(Session.count) end",
@@ -129,6 +130,14 @@ def test_each_case_is_answered_as_by_python():
         # Each was one request, and one error, to both.
         fast, plain = ([line for line in worker.log_text().splitlines() if "rror" in line] for worker in workers)
         assert len(fast) == len(plain)
+
+
+def test_each_case_is_answered_as_by_python_where_memory_is_limited():
+    with both(script_max_memory=8 << 20) as workers:
+        for name, make in [("greedy", lambda w: request(w, "greedy.lua")), *CASES.items()]:
+            for _ in range(3):
+                fast, plain = (exchange(worker, make(worker)) for worker in workers)
+                assert fast == plain, name
 
 
 def test_each_case_is_answered_as_by_python_on_a_kept_connection():
