@@ -88,7 +88,8 @@ def test_the_package_serves_through_nginx_and_goes_without_a_trace(package, site
         processes = [pid, *children(pid)]
         assert len(processes) > 1 and accepts(DEFAULT_SOCKET)
         assert "is running" in run("/etc/init.d/luafcgid2", "status")
-        assert run("dpkg", "-L", "luafcgid2").count("/usr/share/man/man8/luafcgid2") == 2
+        files = run("dpkg", "-L", "luafcgid2")
+        assert files.count("/usr/share/man/man8/luafcgid2") == 2 and "/luafcgid2/_fastpath." in files
         with Nginx(site, Installed(), {"packaged": "include /etc/nginx/snippets/luafcgid2.conf;"}) as nginx:
             answer = nginx.request("/packaged.lua")
             assert (answer.status, answer.body) == (200, b"from the package")

@@ -18,7 +18,7 @@ import pytest
 from harness import PATIENCE, ROOT, accepts, program
 from service import Service
 
-from luafcgid2 import config, ctl
+from luafcgid2 import config, ctl, fastpath
 from luafcgid2.options import OPTIONS
 
 PAGES = {"luafcgid2.8": "man8", "luafcgid2ctl.8": "man8", "luafcgid2-config.5": "man5"}
@@ -228,6 +228,11 @@ def test_the_installed_init_script_runs_the_installed_programs(installed, site):
         assert accepts(service.server.address)
         assert service("stop").returncode == 0
         assert service("status").returncode == 3
+
+
+@pytest.mark.skipif(not fastpath.BUILT, reason="the fast path is not built here")
+def test_the_fast_path_is_built_where_it_can_be(installed):
+    run(installed.path("lib", "luafcgid2", "bin", "python"), "-I", "-c", "import luafcgid2._fastpath")
 
 
 def test_the_installed_configuration_is_good(installed):
