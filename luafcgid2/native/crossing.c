@@ -1,4 +1,4 @@
-/* One request, from its params to the framed answer: the route, an idle Lua state, the crossing, what is counted.
+/* One request, from its params to its answer: the route, an idle Lua state, the crossing, what is counted.
  *
  * What responder.py (`respond`), state.py (`handle`), pool.py (`checkin`) and seat.py (`run`, `end`) do, in the same
  * order, for a script that has a route and an idle state and gives its whole answer as bytes.  All else is left to them:
@@ -234,7 +234,7 @@ static int conclude(FastPath *self, Call *call, PyObject *params, PyObject *body
 }
 
 /* From here on the state is checked in, or Python's. */
-static int finish(FastPath *self, Call *call, PyObject *state, PyObject *result, double seconds, size_t *framed)
+static int finish(FastPath *self, Call *call, PyObject *state, PyObject *result, double seconds)
 {
     Py_ssize_t size = PyBytes_GET_SIZE(result);
 
@@ -242,12 +242,11 @@ static int finish(FastPath *self, Call *call, PyObject *state, PyObject *result,
     if (checkin(self, state) < 0
             || end(self, call->seat, seconds, size, PyBytes_AS_STRING(result)[STATUS_AT] == '5') < 0)
         return FAILED;
-    *framed = request_frame(self->out, PyBytes_AS_STRING(result), (size_t)size);
     return ANSWERED;
 }
 
 /* With a route and a state, which nobody else has now. */
-static int answer(FastPath *self, Call *call, PyObject *state, PyObject *route, double started, size_t *framed)
+static int run(FastPath *self, Call *call, PyObject *state, PyObject *route, double started, PyObject **answer)
 {
     const Request *request = &call->request;
     PyObject *params = PyBytes_FromStringAndSize(request->params, (Py_ssize_t)request->params_size), *result = NULL;
@@ -260,17 +259,19 @@ static int answer(FastPath *self, Call *call, PyObject *state, PyObject *route, 
         double seconds = monotonic() - started;
 
         if (is_plain(self, call, state, result) && !(self->elapsed && seconds >= STAMPED))
-            outcome = finish(self, call, state, result, seconds, framed);
+            outcome = finish(self, call, state, result, seconds);
         else
             outcome = conclude(self, call, params, body, state, route, result);
     }
+    if (outcome == ANSWERED)
+        *answer = Py_NewRef(result);
     Py_XDECREF(result);
     Py_XDECREF(body);
     Py_XDECREF(params);
     return outcome;
 }
 
-int crossing_make(FastPath *self, Call *call, size_t *framed)
+int crossing_make(FastPath *self, Call *call, PyObject **answer)
 {
     double started = monotonic();
     PyObject *route, *state;
@@ -285,7 +286,7 @@ int crossing_make(FastPath *self, Call *call, size_t *framed)
     Py_INCREF(route);
     state = take_state(self, route, started);
     if (state)
-        outcome = answer(self, call, state, route, started, framed);
+        outcome = run(self, call, state, route, started, answer);
     else
         outcome = PyErr_Occurred() ? FAILED : UNFIT;
     Py_XDECREF(state);
