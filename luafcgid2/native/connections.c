@@ -2,7 +2,7 @@
  *
  * What poller.py (`serve`, `_accept`, `welcome`), fcgi.py (`receive`, `reply`, `answer_at_once`) and delivery.py do, for
  * one whole request between others.  Nothing waits: what is not there yet, or finds no room, is Python's. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "fastpath.h"
 
 #include <errno.h>
@@ -58,6 +58,22 @@ static int leave(FastPath *self, PyObject *connection, Claim *lock, PyObject *se
     return 0;
 }
 
+/* A fault of ours: the web server must not wait for an answer that never comes. */
+static int give_up(FastPath *self, Call *call, Claim *lock)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    field_set(call->seat, self->seat[SEAT_SERVING], Py_False);
+    field_set(call->seat, self->seat[SEAT_STATE], Py_None);
+    if (CALL(call->connection, N_CLOSE, NULL) < 0)
+        PyErr_WriteUnraisable(call->connection);
+    if (leave(self, call->connection, lock, call->seat) < 0)
+        PyErr_WriteUnraisable(call->connection);
+    PyErr_Restore(type, value, traceback);
+    return -1;
+}
+
 /* All of the answer is out, or Python's; the lock is let go of. */
 static int kept(FastPath *self, Call *call, Claim *lock, PyObject *answer)
 {
@@ -69,31 +85,7 @@ static int kept(FastPath *self, Call *call, Claim *lock, PyObject *answer)
             && (!(call->request.flags & KEEP_CONN) || draining))
         CALL(connection, N_CLOSE, NULL);
     field_set(call->seat, self->seat[SEAT_SERVING], Py_False);
-    if (PyErr_Occurred()) {
-        PyObject *type, *value, *traceback;
-
-        PyErr_Fetch(&type, &value, &traceback);
-        if (leave(self, connection, lock, call->seat) < 0)
-            PyErr_WriteUnraisable(connection);
-        PyErr_Restore(type, value, traceback);
-        return -1;
-    }
-    return leave(self, connection, lock, call->seat);
-}
-
-/* A fault of ours: the web server must not wait for an answer that never comes. */
-static int give_up(FastPath *self, Call *call, Claim *lock)
-{
-    PyObject *type, *value, *traceback;
-
-    PyErr_Fetch(&type, &value, &traceback);
-    field_set(call->seat, self->seat[SEAT_SERVING], Py_False);
-    field_set(call->seat, self->seat[SEAT_STATE], Py_None);
-    if (CALL(call->connection, N_CLOSE, NULL) < 0)
-        PyErr_WriteUnraisable(call->connection);
-    lock->held = 0;
-    PyErr_Restore(type, value, traceback);
-    return -1;
+    return PyErr_Occurred() ? give_up(self, call, lock) : leave(self, connection, lock, call->seat);
 }
 
 /* A connection is ready to be read, and ours.  `resume` and `concluded` let go of the lock. */
@@ -118,8 +110,10 @@ static int read_kept(FastPath *self, Call *call, Claim *lock)
         return PyErr_Occurred() ? -1 : 0;
     case UNFIT:
         data = as_bytes(self, size);
-        done = data ? CALL((PyObject *)self, N_RESUME, call->connection, data, call->seat, NULL) : -1;
-        Py_XDECREF(data);
+        if (!data)
+            return give_up(self, call, lock);
+        done = CALL((PyObject *)self, N_RESUME, call->connection, data, call->seat, NULL);
+        Py_DECREF(data);
         return done;
     default:
         return give_up(self, call, lock);

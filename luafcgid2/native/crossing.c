@@ -3,7 +3,7 @@
  * What responder.py (`respond`), state.py (`handle`), pool.py (`checkin`) and seat.py (`run`, `end`) do, in the same
  * order, for a script that has a route and an idle state and gives its whole answer as bytes.  All else is left to them:
  * before the crossing by UNFIT, after it by their `concluded`. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "fastpath.h"
 
 #include <string.h>
@@ -178,16 +178,18 @@ static int checkin(FastPath *self, PyObject *state)
 static int end(FastPath *self, PyObject *seat, double seconds, Py_ssize_t size, int failed)
 {
     PyObject *entry = field_get(seat, self->seat[SEAT_ENTRY]), *most;
-    Py_ssize_t microseconds = (Py_ssize_t)(seconds * 1000000), bucket;
+    double microseconds = seconds * 1000000;
+    Py_ssize_t bucket;
 
-    if (microseconds >= self->buckets.len) {
+    /* Not as an integer yet: half an hour is more than 32 bits hold. */
+    if (!(microseconds < (double)self->buckets.len)) {
         PyObject *done = PyObject_CallMethod(seat, "end", "dnO", seconds, size, failed ? Py_True : Py_False);
 
         Py_XDECREF(done);
         return done ? 0 : -1;
     }
     cells_of(self)[PyLong_AsSsize_t(field_get(seat, self->seat[SEAT_BASE])) + self->state_cell] = 0;
-    bucket = ((unsigned char *)self->buckets.buf)[microseconds];
+    bucket = ((unsigned char *)self->buckets.buf)[(Py_ssize_t)microseconds];
     if (field_add(seat, self->seat[SEAT_REQUESTS], 1) < 0
             || field_add_seconds(seat, self->seat[SEAT_BUSY], seconds) < 0
             || field_add(seat, self->seat[SEAT_BYTES_OUT], size) < 0
@@ -245,6 +247,18 @@ static int finish(FastPath *self, Call *call, PyObject *state, PyObject *result,
     return ANSWERED;
 }
 
+/* A fault of ours, before the crossing: the state goes back. */
+static void abandon(FastPath *self, PyObject *state)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    field_set(state, self->state[STATE_RUNNING], Py_None);
+    if (checkin(self, state) < 0)
+        PyErr_WriteUnraisable(state);
+    PyErr_Restore(type, value, traceback);
+}
+
 /* With a route and a state, which nobody else has now. */
 static int run(FastPath *self, Call *call, PyObject *state, PyObject *route, double started, PyObject **answer)
 {
@@ -255,6 +269,8 @@ static int run(FastPath *self, Call *call, PyObject *state, PyObject *route, dou
 
     if (params && body && begin(self, call, params, state, route, started) == 0)
         result = cross(self, call->seat, params, body, state);
+    else
+        abandon(self, state);
     if (result) {
         double seconds = monotonic() - started;
 
@@ -265,6 +281,9 @@ static int run(FastPath *self, Call *call, PyObject *state, PyObject *route, dou
     }
     if (outcome == ANSWERED)
         *answer = Py_NewRef(result);
+    else if (outcome == FAILED)
+        /* Or the master would see a request that never ends. */
+        cells_of(self)[PyLong_AsSsize_t(field_get(call->seat, self->seat[SEAT_BASE])) + self->state_cell] = 0;
     Py_XDECREF(result);
     Py_XDECREF(body);
     Py_XDECREF(params);

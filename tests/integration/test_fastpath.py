@@ -36,6 +36,7 @@ SCRIPTS = {
     "greedy.lua": "function main() local t = {} for n = 1, 1e6 do t[n] = ('x'):rep(1000) .. n end Send('no') end",
     "exit.lua": "function main() os.exit(3) end",
     "nothing.lua": "function main() end",
+    "head.lua": "function main(env) Header('X-Long', ('x'):rep(env.QUERY_STRING)) Send(('x'):rep(32000)) end",
     "size.lua": "function main(env) Send(('x'):rep(env.QUERY_STRING)) end",
     "session.lua": "function main() Session.count = (Session.count or 0) + 1 Send(Session.count) end",
 }
@@ -300,3 +301,15 @@ def test_an_answer_that_found_no_room_on_a_kept_connection_is_sent_once_there_is
                             wait_until(lambda client=client: not unread(client.socket), "it is read", 0.3)
                     for _ in range(count):
                         assert len(client.read_response().body) == 30000
+
+
+def test_an_answer_that_just_fits_into_a_record_is_framed_as_by_python():
+    with both() as workers:
+        def sizes(size):
+            return [exchange(worker, request(worker, "head.lua", QUERY_STRING=str(size))) for worker in workers]
+
+        # What surrounds the value, as soon as the size is written with five digits.
+        rest = len(sizes(30000)[0]) - 62000
+        for total in range(65520, 65560):
+            fast, plain = sizes(total - 32000 - rest)
+            assert fast == plain, total
