@@ -70,9 +70,9 @@ typedef struct {
     size_t size;
 } Call;
 
-/* UNFIT: nothing was done, it is Python's; ANSWERED: `answer` is a bytes object to send, a new reference; LEFT: `concluded` of Python has
- * dealt with all the rest, and a socket without Connection is closed, or somebody else's; perhaps an exception is set;
- * FAILED: an exception is set. */
+/* UNFIT: nothing was done, it is Python's; ANSWERED: `answer` is a bytes object to send, a new reference; LEFT:
+ * `concluded` of Python has dealt with all the rest, and a socket without Connection is closed, or somebody else's;
+ * perhaps an exception is set; FAILED: an exception is set. */
 enum { FAILED = -1, UNFIT, ANSWERED, LEFT };
 
 int crossing_make(FastPath *self, Call *call, PyObject **answer);
