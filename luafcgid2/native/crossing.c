@@ -247,13 +247,15 @@ static int finish(FastPath *self, Call *call, PyObject *state, PyObject *result,
     return ANSWERED;
 }
 
-/* A fault of ours, before the crossing: the state goes back. */
-static void abandon(FastPath *self, PyObject *state)
+/* A fault of ours, before the crossing or after it: the pool closes the state, and counts it out. */
+static void abandon(FastPath *self, const Call *call, PyObject *state)
 {
     PyObject *type, *value, *traceback;
 
     PyErr_Fetch(&type, &value, &traceback);
+    field_set(call->seat, self->seat[SEAT_STATE], Py_None);
     field_set(state, self->state[STATE_RUNNING], Py_None);
+    field_set(state, self->state[STATE_BROKEN], Py_True);
     if (checkin(self, state) < 0)
         PyErr_WriteUnraisable(state);
     PyErr_Restore(type, value, traceback);
@@ -269,8 +271,8 @@ static int run(FastPath *self, Call *call, PyObject *state, PyObject *route, dou
 
     if (params && body && begin(self, call, params, state, route, started) == 0)
         result = cross(self, call->seat, params, body, state);
-    else
-        abandon(self, state);
+    if (!result)
+        abandon(self, call, state);
     if (result) {
         double seconds = monotonic() - started;
 
