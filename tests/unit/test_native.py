@@ -68,7 +68,7 @@ def leading(poller, relay, fast):
 
 
 def test_a_connection_with_the_number_that_the_closed_listener_had_is_served(tmp_path):
-    with connected(tmp_path) as (poller, client):
+    with connected(tmp_path) as (poller, _client):
         relay = Relay()
         fast = make(poller, relay)
         poller.stop_accepting()
@@ -85,7 +85,7 @@ def test_a_connection_with_the_number_that_the_closed_listener_had_is_served(tmp
 
 
 def test_what_is_ready_when_a_thread_leads_no_more_is_dealt_with_by_who_leads(tmp_path):
-    with connected(tmp_path) as (poller, client), contextlib.ExitStack() as stack:
+    with connected(tmp_path) as (poller, _client), contextlib.ExitStack() as stack:
         relay = Relay()
         fast = make(poller, relay)
         start = stack.enter_context(leading(poller, relay, fast))
