@@ -131,6 +131,8 @@ class FastPath(_Base):  # type: ignore[misc]
                 target.fail(_error(number))
             else:
                 target.defer([left], not flags & 1)
+                # Epoll shall tell of room, and SendTimeout run.
+                self._poller.after(target)
             return
         sock = self._poller.socket_of(target)
         if number:

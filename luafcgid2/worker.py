@@ -180,6 +180,9 @@ class Worker:
             except Exception:
                 # A fault of ours must cost one connection, not the thread that leads.
                 self._logger.exception("unexpected error in thread %d", seat.number)
+        # What we have polled gives no other edge, and who leads now may be waiting already.
+        poller.reclaim()
+        poller.rouse()
 
     def _stand_in(self) -> None:
         """All threads are busy: what the desk can answer is answered here, and requests on kept connections go to a

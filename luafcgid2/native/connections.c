@@ -2,7 +2,7 @@
  *
  * What poller.py (`serve`, `_accept`, `welcome`), fcgi.py (`receive`, `reply`, `answer_at_once`) and delivery.py do, for
  * one whole request between others.  Nothing waits: what is not there yet, or finds no room, is Python's. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "fastpath.h"
 
 #include <errno.h>
@@ -18,10 +18,11 @@ static PyObject *as_bytes(FastPath *self, ssize_t size)
     return PyBytes_FromStringAndSize((char *)self->in, size);
 }
 
-/* Sends the framed answer; what is left, or the error, is Python's.  1: all is out, 0: `unsent` has dealt with the
+/* Frames and sends the answer; what is left, or the error, is Python's.  1: all is out, 0: `unsent` has dealt with the
  * rest, perhaps with an exception set. */
-static int deliver(FastPath *self, Call *call, PyObject *target, size_t size)
+static int deliver(FastPath *self, Call *call, PyObject *target, PyObject *answer)
 {
+    size_t size = request_frame(self->out, PyBytes_AS_STRING(answer), (size_t)PyBytes_GET_SIZE(answer));
     ssize_t sent = send(call->fd, self->out, size, MSG_DONTWAIT | MSG_NOSIGNAL);
     PyObject *left, *flags, *number;
     int problem = 0;
@@ -57,29 +58,6 @@ static int leave(FastPath *self, PyObject *connection, Claim *lock, PyObject *se
     return 0;
 }
 
-/* All of the answer is out, or Python's; the lock is let go of. */
-static int kept(FastPath *self, Call *call, Claim *lock, size_t framed)
-{
-    PyObject *connection = call->connection;
-    int draining = is_true(self, self->objects[SERVER], N_DRAINING);
-
-    field_set(connection, self->connection[CONNECTION_SERVED], Py_True);
-    if (draining >= 0 && deliver(self, call, connection, framed)
-            && (!(call->request.flags & KEEP_CONN) || draining))
-        CALL(connection, N_CLOSE, NULL);
-    field_set(call->seat, self->seat[SEAT_SERVING], Py_False);
-    if (PyErr_Occurred()) {
-        PyObject *type, *value, *traceback;
-
-        PyErr_Fetch(&type, &value, &traceback);
-        if (leave(self, connection, lock, call->seat) < 0)
-            PyErr_WriteUnraisable(connection);
-        PyErr_Restore(type, value, traceback);
-        return -1;
-    }
-    return leave(self, connection, lock, call->seat);
-}
-
 /* A fault of ours: the web server must not wait for an answer that never comes. */
 static int give_up(FastPath *self, Call *call, Claim *lock)
 {
@@ -90,34 +68,52 @@ static int give_up(FastPath *self, Call *call, Claim *lock)
     field_set(call->seat, self->seat[SEAT_STATE], Py_None);
     if (CALL(call->connection, N_CLOSE, NULL) < 0)
         PyErr_WriteUnraisable(call->connection);
-    lock->held = 0;
+    if (leave(self, call->connection, lock, call->seat) < 0)
+        PyErr_WriteUnraisable(call->connection);
     PyErr_Restore(type, value, traceback);
     return -1;
+}
+
+/* All of the answer is out, or Python's; the lock is let go of. */
+static int kept(FastPath *self, Call *call, Claim *lock, PyObject *answer)
+{
+    PyObject *connection = call->connection;
+    int draining = is_true(self, self->objects[SERVER], N_DRAINING);
+
+    field_set(connection, self->connection[CONNECTION_SERVED], Py_True);
+    if (draining >= 0 && deliver(self, call, connection, answer)
+            && (!(call->request.flags & KEEP_CONN) || draining))
+        CALL(connection, N_CLOSE, NULL);
+    field_set(call->seat, self->seat[SEAT_SERVING], Py_False);
+    return PyErr_Occurred() ? give_up(self, call, lock) : leave(self, connection, lock, call->seat);
 }
 
 /* A connection is ready to be read, and ours.  `resume` and `concluded` let go of the lock. */
 static int read_kept(FastPath *self, Call *call, Claim *lock)
 {
     ssize_t size = recv(call->fd, self->in, RECV_SIZE, MSG_DONTWAIT);
-    PyObject *data;
-    size_t framed;
+    PyObject *data, *answer;
     int outcome = UNFIT, done;
 
     if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
         return leave(self, call->connection, lock, call->seat);
     if (size > 0 && size < RECV_SIZE && request_parse(self->in, (size_t)size, &call->request)) {
         call->size = (size_t)size;
-        outcome = crossing_make(self, call, &framed);
+        outcome = crossing_make(self, call, &answer);
     }
     switch (outcome) {
     case ANSWERED:
-        return kept(self, call, lock, framed);
+        done = kept(self, call, lock, answer);
+        Py_DECREF(answer);
+        return done;
     case LEFT:
         return PyErr_Occurred() ? -1 : 0;
     case UNFIT:
         data = as_bytes(self, size);
-        done = data ? CALL((PyObject *)self, N_RESUME, call->connection, data, call->seat, NULL) : -1;
-        Py_XDECREF(data);
+        if (!data)
+            return give_up(self, call, lock);
+        done = CALL((PyObject *)self, N_RESUME, call->connection, data, call->seat, NULL);
+        Py_DECREF(data);
         return done;
     default:
         return give_up(self, call, lock);
@@ -163,8 +159,7 @@ static int meet(FastPath *self, int fd, PyObject *seat)
 {
     Call call = {.seat = seat, .fd = fd};
     ssize_t size = recv(fd, self->in, RECV_SIZE, MSG_DONTWAIT);
-    PyObject *number, *data;
-    size_t framed;
+    PyObject *number, *data, *answer;
     int outcome = UNFIT, done = -1;
 
     if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
@@ -175,14 +170,15 @@ static int meet(FastPath *self, int fd, PyObject *seat)
     if (size > 0 && size < RECV_SIZE && request_parse(self->in, (size_t)size, &call.request)
             && !(call.request.flags & KEEP_CONN)) {
         call.size = (size_t)size;
-        outcome = crossing_make(self, &call, &framed);
+        outcome = crossing_make(self, &call, &answer);
     }
     if (outcome == ANSWERED) {
         PyObject *target = Py_NewRef(field_get(seat, self->seat[SEAT_SOCK]));
 
-        if (deliver(self, &call, target, framed))
+        if (deliver(self, &call, target, answer))
             close(fd);
         Py_DECREF(target);
+        Py_DECREF(answer);
         done = PyErr_Occurred() ? -1 : 0;
     } else if (outcome == LEFT) {
         done = PyErr_Occurred() ? -1 : 0;

@@ -1,9 +1,9 @@
-/* One request, from its params to the framed answer: the route, an idle Lua state, the crossing, what is counted.
+/* One request, from its params to its answer: the route, an idle Lua state, the crossing, what is counted.
  *
  * What responder.py (`respond`), state.py (`handle`), pool.py (`checkin`) and seat.py (`run`, `end`) do, in the same
  * order, for a script that has a route and an idle state and gives its whole answer as bytes.  All else is left to them:
  * before the crossing by UNFIT, after it by their `concluded`. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "fastpath.h"
 
 #include <string.h>
@@ -178,16 +178,18 @@ static int checkin(FastPath *self, PyObject *state)
 static int end(FastPath *self, PyObject *seat, double seconds, Py_ssize_t size, int failed)
 {
     PyObject *entry = field_get(seat, self->seat[SEAT_ENTRY]), *most;
-    Py_ssize_t microseconds = (Py_ssize_t)(seconds * 1000000), bucket;
+    double microseconds = seconds * 1000000;
+    Py_ssize_t bucket;
 
-    if (microseconds >= self->buckets.len) {
+    /* Not as an integer yet: half an hour is more than 32 bits hold. */
+    if (!(microseconds < (double)self->buckets.len)) {
         PyObject *done = PyObject_CallMethod(seat, "end", "dnO", seconds, size, failed ? Py_True : Py_False);
 
         Py_XDECREF(done);
         return done ? 0 : -1;
     }
     cells_of(self)[PyLong_AsSsize_t(field_get(seat, self->seat[SEAT_BASE])) + self->state_cell] = 0;
-    bucket = ((unsigned char *)self->buckets.buf)[microseconds];
+    bucket = ((unsigned char *)self->buckets.buf)[(Py_ssize_t)microseconds];
     if (field_add(seat, self->seat[SEAT_REQUESTS], 1) < 0
             || field_add_seconds(seat, self->seat[SEAT_BUSY], seconds) < 0
             || field_add(seat, self->seat[SEAT_BYTES_OUT], size) < 0
@@ -234,7 +236,7 @@ static int conclude(FastPath *self, Call *call, PyObject *params, PyObject *body
 }
 
 /* From here on the state is checked in, or Python's. */
-static int finish(FastPath *self, Call *call, PyObject *state, PyObject *result, double seconds, size_t *framed)
+static int finish(FastPath *self, Call *call, PyObject *state, PyObject *result, double seconds)
 {
     Py_ssize_t size = PyBytes_GET_SIZE(result);
 
@@ -242,12 +244,25 @@ static int finish(FastPath *self, Call *call, PyObject *state, PyObject *result,
     if (checkin(self, state) < 0
             || end(self, call->seat, seconds, size, PyBytes_AS_STRING(result)[STATUS_AT] == '5') < 0)
         return FAILED;
-    *framed = request_frame(self->out, PyBytes_AS_STRING(result), (size_t)size);
     return ANSWERED;
 }
 
+/* A fault of ours, before the crossing or after it: the pool closes the state, and counts it out. */
+static void abandon(FastPath *self, const Call *call, PyObject *state)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    field_set(call->seat, self->seat[SEAT_STATE], Py_None);
+    field_set(state, self->state[STATE_RUNNING], Py_None);
+    field_set(state, self->state[STATE_BROKEN], Py_True);
+    if (checkin(self, state) < 0)
+        PyErr_WriteUnraisable(state);
+    PyErr_Restore(type, value, traceback);
+}
+
 /* With a route and a state, which nobody else has now. */
-static int answer(FastPath *self, Call *call, PyObject *state, PyObject *route, double started, size_t *framed)
+static int run(FastPath *self, Call *call, PyObject *state, PyObject *route, double started, PyObject **answer)
 {
     const Request *request = &call->request;
     PyObject *params = PyBytes_FromStringAndSize(request->params, (Py_ssize_t)request->params_size), *result = NULL;
@@ -256,21 +271,28 @@ static int answer(FastPath *self, Call *call, PyObject *state, PyObject *route, 
 
     if (params && body && begin(self, call, params, state, route, started) == 0)
         result = cross(self, call->seat, params, body, state);
+    if (!result)
+        abandon(self, call, state);
     if (result) {
         double seconds = monotonic() - started;
 
         if (is_plain(self, call, state, result) && !(self->elapsed && seconds >= STAMPED))
-            outcome = finish(self, call, state, result, seconds, framed);
+            outcome = finish(self, call, state, result, seconds);
         else
             outcome = conclude(self, call, params, body, state, route, result);
     }
+    if (outcome == ANSWERED)
+        *answer = Py_NewRef(result);
+    else if (outcome == FAILED)
+        /* Or the master would see a request that never ends. */
+        cells_of(self)[PyLong_AsSsize_t(field_get(call->seat, self->seat[SEAT_BASE])) + self->state_cell] = 0;
     Py_XDECREF(result);
     Py_XDECREF(body);
     Py_XDECREF(params);
     return outcome;
 }
 
-int crossing_make(FastPath *self, Call *call, size_t *framed)
+int crossing_make(FastPath *self, Call *call, PyObject **answer)
 {
     double started = monotonic();
     PyObject *route, *state;
@@ -285,7 +307,7 @@ int crossing_make(FastPath *self, Call *call, size_t *framed)
     Py_INCREF(route);
     state = take_state(self, route, started);
     if (state)
-        outcome = answer(self, call, state, route, started, framed);
+        outcome = run(self, call, state, route, started, answer);
     else
         outcome = PyErr_Occurred() ? FAILED : UNFIT;
     Py_XDECREF(state);

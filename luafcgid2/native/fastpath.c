@@ -52,16 +52,22 @@ static int hand_over(FastPath *self, const struct epoll_event *event)
     return finished(PyObject_CallMethod(self->objects[READY], "append", "((ii))", event->data.fd, (int)event->events));
 }
 
+/* Out of the queue first, then dealt with: what is called may let another thread at it. */
+static struct epoll_event take(FastPath *self)
+{
+    struct epoll_event event = self->queue[self->first];
+
+    self->first = --self->queued ? (self->first + 1) % MAX_QUEUE : 0;
+    return event;
+}
+
 /* The next event of the queue. */
 static int step(FastPath *self, PyObject *seat, PyObject *epoch)
 {
-    struct epoll_event event = self->queue[self->first];
+    struct epoll_event event = take(self);
     PyObject *number, *connection;
     int done = 1;
 
-    self->first = --self->queued ? (self->first + 1) % MAX_QUEUE : 0;
-    if (event.data.fd == self->listener)
-        return connection_accept(self, seat, epoch);
     number = PyLong_FromLong(event.data.fd);
     if (!number)
         return -1;
@@ -73,11 +79,14 @@ static int step(FastPath *self, PyObject *seat, PyObject *epoch)
         Py_DECREF(connection);
     } else if (PyErr_Occurred()) {
         return -1;
+    } else if (event.data.fd == self->listener) {
+        /* Last: once a worker that leaves has closed it, a connection may have its number. */
+        return connection_accept(self, seat, epoch);
     }
     return done == 1 ? hand_over(self, &event) : done;
 }
 
-/* Waits for events; 0 when a signal came instead. */
+/* Waits for events; there are none when a signal came instead. */
 static void poll_events(FastPath *self, PyObject *seat)
 {
     struct epoll_event events[MAX_EVENTS];
@@ -128,12 +137,12 @@ PyDoc_STRVAR(reclaim_doc, "reclaim()\n--\n\nPut what is ready and not dealt with
 
 static PyObject *reclaim(FastPath *self, PyObject *Py_UNUSED(ignored))
 {
-    for (; self->queued; self->queued--) {
-        if (hand_over(self, &self->queue[self->first]) < 0)
+    while (self->queued) {
+        struct epoll_event event = take(self);
+
+        if (hand_over(self, &event) < 0)
             return NULL;
-        self->first = (self->first + 1) % MAX_QUEUE;
     }
-    self->first = 0;
     Py_RETURN_NONE;
 }
 

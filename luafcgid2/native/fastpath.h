@@ -47,7 +47,8 @@ typedef struct {
     /* What is ready and not dealt with, of all threads that lead: a new leader goes on where one is held up. */
     struct epoll_event queue[MAX_QUEUE];
     int first, queued;
-    /* Of RECV_SIZE and SEND_SIZE bytes; filled and used up without letting go of the GIL. */
+    /* Of RECV_SIZE and SEND_SIZE bytes; filled and used up without letting go of the GIL, and without a call that could:
+     * any object that is freed may run code of Python's. */
     unsigned char *in, *out;
 } FastPath;
 
@@ -69,12 +70,12 @@ typedef struct {
     size_t size;
 } Call;
 
-/* UNFIT: nothing was done, it is Python's; ANSWERED: `out` has `framed` bytes to send; LEFT: `concluded` of Python has
- * dealt with all the rest, and a socket without Connection is closed, or somebody else's; perhaps an exception is set;
- * FAILED: an exception is set. */
+/* UNFIT: nothing was done, it is Python's; ANSWERED: `answer` is a bytes object to send, a new reference; LEFT:
+ * `concluded` of Python has dealt with all the rest, and a socket without Connection is closed, or somebody else's;
+ * perhaps an exception is set; FAILED: an exception is set. */
 enum { FAILED = -1, UNFIT, ANSWERED, LEFT };
 
-int crossing_make(FastPath *self, Call *call, size_t *framed);
+int crossing_make(FastPath *self, Call *call, PyObject **answer);
 
 /* Serves a connection that is ready; 0, or 1 where what comes is Python's, or -1 with an exception set. */
 int connection_serve(FastPath *self, PyObject *connection, const struct epoll_event *event, PyObject *seat);

@@ -7,6 +7,8 @@ int fields_find(PyObject *type, const char *const *names, Field *fields)
     for (; *names; names++, fields++) {
         PyObject *found = PyObject_GetAttrString(type, *names);
 
+        if (!found && PyErr_ExceptionMatches(PyExc_AttributeError))
+            PyErr_Format(PyExc_TypeError, "%R has no slot %s", type, *names);
         if (!found)
             return -1;
         if (Py_TYPE(found) != &PyMemberDescr_Type

@@ -5,11 +5,14 @@ Each input goes to two workers, with FastPath and without.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import random
 import re
 import signal
 import socket
+import struct
+import termios
 
 import pytest
 from harness import PATIENCE, wait_until
@@ -33,6 +36,8 @@ SCRIPTS = {
     "greedy.lua": "function main() local t = {} for n = 1, 1e6 do t[n] = ('x'):rep(1000) .. n end Send('no') end",
     "exit.lua": "function main() os.exit(3) end",
     "nothing.lua": "function main() end",
+    "head.lua": "function main(env) Header('X-Long', ('x'):rep(env.QUERY_STRING)) Send(('x'):rep(32000)) end",
+    "size.lua": "function main(env) Send(('x'):rep(env.QUERY_STRING)) end",
     "session.lua": "function main() Session.count = (Session.count or 0) + 1 Send(Session.count) end",
 }
 
@@ -275,3 +280,38 @@ def test_requests_one_behind_the_other_are_all_answered():
                         client.send_raw(worker.records(flags=records.KEEP_CONN))
                     for _ in range(10):
                         assert client.read_response().body == b"hello"
+
+
+def unread(client):
+    """How many bytes of what was sent the worker has not read."""
+    return struct.unpack("i", fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4)))[0]
+
+
+def test_an_answer_that_found_no_room_on_a_kept_connection_is_sent_once_there_is_some():
+    with both() as workers:
+        for worker in workers:
+            with worker.client() as client:
+                data = request(worker, "size.lua", flags=records.KEEP_CONN, QUERY_STRING="30000")
+                # One of these counts is that of the answers that fit, and one.
+                for count in range(1, 11):
+                    for _ in range(count):
+                        client.send_raw(data)
+                        with contextlib.suppress(AssertionError):
+                            # Each is read as a whole; behind one whose answer waits nothing is read.
+                            wait_until(lambda client=client: not unread(client.socket), "it is read", 0.3)
+                    for _ in range(count):
+                        assert len(client.read_response().body) == 30000
+
+
+def test_an_answer_that_just_fits_into_a_record_is_framed_as_by_python():
+    with both() as workers:
+        def sizes(size):
+            return [exchange(worker, request(worker, "head.lua", QUERY_STRING=str(size))) for worker in workers]
+
+        # Header and footer of the records are 32 bytes.
+        rest = len(sizes(30000)[0]) - 32 - 30000
+        for total in range(65520, 65540):
+            # Not each is a plain one: the heap grows.
+            for _ in range(4):
+                fast, plain = sizes(total - rest)
+                assert fast == plain, total

@@ -9,8 +9,11 @@ import tarfile
 import zipfile
 
 import pytest
+from harness import PATIENCE
+from servers import Master
 
 from luafcgid2 import __version__
+from luafcgid2.client import request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GENERATED = shutil.ignore_patterns(
@@ -64,6 +67,12 @@ def packages(checkout, tmp_path_factory):
                  for name in names if name.endswith(suffix))
 
 
+def native_files() -> set:
+    """Names of the files of C in the checkout."""
+    return {"luafcgid2/native/" + name for name in os.listdir(os.path.join(ROOT, "luafcgid2", "native"))
+            if name.endswith((".c", ".h"))}
+
+
 def check_programs(programs: str, site: str) -> None:
     """Both programs and the module say their version, test a configuration, and find the prelude."""
     os.makedirs(site)
@@ -82,8 +91,9 @@ def check_programs(programs: str, site: str) -> None:
 def test_the_sdist_holds_all_that_a_build_and_the_tests_need(packages):
     with tarfile.open(packages[0]) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    wanted = lua_files() | {"LICENSE", "Makefile", "README.rst", "setup.cfg", "etc/config.lua", ".ci/run",
-                            "tests/integration/test_package.py", "benchmarks/responder.c", "init.d/luafcgid2"}
+    wanted = lua_files() | native_files() | {
+        "LICENSE", "Makefile", "README.rst", "setup.cfg", "setup.py", "etc/config.lua", ".ci/run",
+        "tests/integration/test_package.py", "benchmarks/responder.c", "init.d/luafcgid2"}
     assert wanted <= names
     assert not [name for name in names if name.endswith((".pyc", ".so", ".sock", ".db")) or ".venv" in name]
 
@@ -112,6 +122,31 @@ def test_the_sdist_installs_and_finds_its_lua_files(packages, tmp_path):
     where, names = run(sys.executable, "-c", code, cwd=str(tmp_path)).splitlines()
     assert where == os.path.join(target, "luafcgid2")
     assert {"luafcgid2/lua/%s.lua" % name for name in names.split()} == lua_files()
+
+
+@pytest.mark.parametrize("compiler", [None, "/bin/false"])
+def test_what_the_sdist_installs_serves_with_a_compiler_and_without(packages, site, compiler):
+    target = os.path.join(site.path, "target")
+    said = run(*(["env", "CC=" + compiler] if compiler else []), sys.executable, "-m", "pip", "install",
+               "--disable-pip-version-check", "--no-cache-dir", "--no-deps", "--no-build-isolation", "--target", target,
+               packages[0])
+    assert "rror" not in said
+    built = [name for name in os.listdir(os.path.join(target, "luafcgid2")) if name.startswith("_fastpath.")]
+    if compiler:
+        assert built == []
+    elif shutil.which("cc"):
+        assert len(built) == 1
+    # Leaving it asserts that neither the log nor the terminal tell of an error.
+    master = Master(site)
+    master.argv[:3] = [sys.executable, os.path.join(target, "bin", "luafcgid2")]
+    master.environment["PYTHONPATH"] = target
+    with master:
+        for _ in range(3):
+            assert request(master.address, {"SCRIPT_FILENAME": site.www + "/echo.lua", "DOCUMENT_ROOT": site.www},
+                           timeout=PATIENCE).status == 200
+        for worker in master.workers():
+            with open("/proc/%d/maps" % worker, encoding="utf-8") as file:
+                assert (target + "/luafcgid2/_fastpath." in file.read()) == bool(built)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
