@@ -299,6 +299,7 @@ class Poller(StandIn):
                         return True
                 finally:
                     connection.lock.release()
+                    self._catch_up(connection)
         return False
 
     def check_times(self) -> None:
@@ -308,7 +309,7 @@ class Poller(StandIn):
             self.accept_connections()
         for connection in self._timeouts.close_overdue(now):
             # An edge came while its lock was held.
-            self.serve(connection, 0, connection.seat)
+            self._catch_up(connection)
 
     def _inherit(self, seat: Seat) -> bool:
         """Take over a connection that another worker has left; whether there was one."""

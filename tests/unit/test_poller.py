@@ -8,6 +8,8 @@ import socket
 import threading
 from types import SimpleNamespace
 
+import pytest
+
 from luafcgid2 import records
 from luafcgid2.body import Limits
 from luafcgid2.complaints import Complaints
@@ -17,6 +19,7 @@ from luafcgid2.records import KEEP_CONN, begin
 from luafcgid2.relay import Relay
 from luafcgid2.seat import Seat
 from luafcgid2.timeouts import Timeouts
+from luafcgid2.watched import Watched
 from luafcgid2.worker import Worker
 
 
@@ -80,3 +83,20 @@ def test_a_thread_that_begins_to_poll_while_the_main_thread_has_a_request_in_han
         os.write(poller._wake_write, b"x")
         assert not alive
         assert b"hello" in client.recv(4096)
+
+
+@pytest.mark.parametrize("look", [lambda poller: poller._make_room(), lambda poller: poller.check_times()],
+                         ids=["for room", "at its time"])
+def test_a_request_that_comes_while_somebody_looks_at_its_connection_is_left_to_a_thread(tmp_path, monkeypatch, look):
+    def edge(connection):
+        # What a thread does that finds the lock taken.
+        connection.pending = True
+        return False
+    with connected(tmp_path) as (poller, client):
+        serve(poller, Seat(0))
+        [connection] = poller._connections.values()
+        connection.served, connection.deadline = True, 0.0
+        poller._waiting.add(connection)
+        monkeypatch.setattr(Watched, "quiet", property(edge))
+        look(poller)
+        assert list(poller._ready) == [(connection.fileno(), 0)]
