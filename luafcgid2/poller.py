@@ -9,6 +9,7 @@ only in its use of epoll; the listener is watched with EPOLLEXCLUSIVE, so that o
 """
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -138,7 +139,9 @@ class Poller(StandIn):
         elif fd == self._listener_fd:
             self._accept(seat, leading)
         elif fd == self._wake_read:
-            os.read(fd, 4096)
+            # Two threads may have been told of the same byte.
+            with contextlib.suppress(BlockingIOError):
+                os.read(fd, 4096)
         elif fd == self._handoff_fd:
             self._inherit(seat)
 

@@ -100,3 +100,14 @@ def test_a_request_that_comes_while_somebody_looks_at_its_connection_is_left_to_
         monkeypatch.setattr(Watched, "quiet", property(edge))
         look(poller)
         assert list(poller._ready) == [(connection.fileno(), 0)]
+
+
+def test_two_threads_may_be_told_of_one_wake(tmp_path):
+    with connected(tmp_path) as (poller, _client):
+        poller.wake()
+        for _thread in range(2):
+            poller.poll()
+        while not poller.idle:
+            poller.step(Seat(0), lambda: True)
+        poller.wake()
+        serve(poller, Seat(0))
