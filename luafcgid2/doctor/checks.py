@@ -149,7 +149,7 @@ def lua(facts: Facts) -> Iterator[Finding]:
 def fast_path(facts: Facts) -> Iterator[Finding]:
     """The compiled part is there, and in use."""
     if importlib.util.find_spec("luafcgid2._fastpath") is None:
-        yield Finding(WARNING, "", "the fast path is not built: all is served, but a request takes twice the time",
+        yield Finding(WARNING, "", "the fast path is not built: all is served, but takes more of the processor",
                       "sudo apt-get install gcc libc6-dev python3-dev, and install luafcgid2 again")
     elif facts.config.fast_path and not facts.config.access_log_path:
         yield Finding(OK, "", "the fast path is built, and in use")

@@ -44,14 +44,13 @@ static int deliver(FastPath *self, Call *call, PyObject *target, PyObject *answe
     return 0;
 }
 
-/* Lets go of a connection that was served; `_after` and `_serve` of the poller are for what is rare. */
+/* Lets go of a connection that was served; `after` and `serve` of the poller are for what is rare. */
 static int leave(FastPath *self, PyObject *connection, Claim *lock, PyObject *seat)
 {
     int waits = PySet_GET_SIZE(self->objects[WAITING]) ? PySet_Contains(self->objects[WAITING], connection) : 0;
 
-    if (waits < 0 || (waits && CALL((PyObject *)self, N_SETTLE, connection, NULL) < 0)) {
+    if (waits < 0 || (waits && CALL((PyObject *)self, N_SETTLE, connection, NULL) < 0))
         PyErr_WriteUnraisable(connection);
-    }
     lock->held = 0;
     if (field_get(connection, self->connection[CONNECTION_PENDING]) == Py_True)
         return CALL((PyObject *)self, N_AGAIN, connection, seat, NULL);

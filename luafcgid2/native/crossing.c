@@ -11,7 +11,7 @@
 
 /* A script's own time in its answer, from so many seconds on; the prelude has written 0 ms. */
 static const double STAMPED = 0.001;
-/* Microseconds that Seat.end looks up; it computes the bucket of what takes longer. */
+/* Where the status stands in an answer, behind its name. */
 enum { STATUS_AT = 8 };
 
 static double monotonic(void)
@@ -122,12 +122,8 @@ static int begin(FastPath *self, Call *call, PyObject *params, PyObject *state, 
         base = PyLong_AsSsize_t(field_get(seat, self->seat[SEAT_BASE]));
         cells_of(self)[base + self->started_cell] = (uint64_t)(started * 1e9);
         cells_of(self)[base + self->state_cell] = 1;
-    } else {
-        PyObject *done = PyObject_CallMethodObjArgs(seat, self->names[N_RUN], path, NULL);
-
-        if (!done)
-            return -1;
-        Py_DECREF(done);
+    } else if (CALL(seat, N_RUN, path, NULL) < 0) {
+        return -1;
     }
     field_set(seat, self->seat[SEAT_STATE], state);
     field_set(seat, self->seat[SEAT_ENTRY], entry);
@@ -162,16 +158,14 @@ static PyObject *cross(FastPath *self, PyObject *seat, PyObject *params, PyObjec
 /* As StatePool.checkin. */
 static int checkin(FastPath *self, PyObject *state)
 {
-    PyObject *entry = field_get(state, self->state[STATE_ENTRY]), *done;
+    PyObject *entry = field_get(state, self->state[STATE_ENTRY]);
 
     if (field_get(state, self->state[STATE_POOLED]) == Py_True
             && field_get(state, self->state[STATE_BROKEN]) == Py_False
             && field_get(entry, self->entry[ENTRY_GONE]) == Py_False
             && field_get(entry, self->entry[ENTRY_VERSION]) == field_get(state, self->state[STATE_VERSION]))
         return PyList_Append(field_get(entry, self->entry[ENTRY_IDLE]), state);
-    done = PyObject_CallMethodObjArgs(self->objects[POOL], self->names[N_CHECKIN], state, NULL);
-    Py_XDECREF(done);
-    return done ? 0 : -1;
+    return CALL(self->objects[POOL], N_CHECKIN, state, NULL);
 }
 
 /* As Seat.end. */
@@ -182,12 +176,8 @@ static int end(FastPath *self, PyObject *seat, double seconds, Py_ssize_t size, 
     Py_ssize_t bucket;
 
     /* Not as an integer yet: half an hour is more than 32 bits hold. */
-    if (!(microseconds < (double)self->buckets.len)) {
-        PyObject *done = PyObject_CallMethod(seat, "end", "dnO", seconds, size, failed ? Py_True : Py_False);
-
-        Py_XDECREF(done);
-        return done ? 0 : -1;
-    }
+    if (!(microseconds < (double)self->buckets.len))
+        return finished(PyObject_CallMethod(seat, "end", "dnO", seconds, size, failed ? Py_True : Py_False));
     cells_of(self)[PyLong_AsSsize_t(field_get(seat, self->seat[SEAT_BASE])) + self->state_cell] = 0;
     bucket = ((unsigned char *)self->buckets.buf)[(Py_ssize_t)microseconds];
     if (field_add(seat, self->seat[SEAT_REQUESTS], 1) < 0
@@ -271,9 +261,9 @@ static int run(FastPath *self, Call *call, PyObject *state, PyObject *route, dou
 
     if (params && body && begin(self, call, params, state, route, started) == 0)
         result = cross(self, call->seat, params, body, state);
-    if (!result)
+    if (!result) {
         abandon(self, call, state);
-    if (result) {
+    } else {
         double seconds = monotonic() - started;
 
         if (is_plain(self, call, state, result) && !(self->elapsed && seconds >= STAMPED))

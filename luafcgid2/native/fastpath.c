@@ -18,7 +18,7 @@ static const char *const object_names[OBJECTS + 1] = {
     "pool", "seat_type", "entry_type", "state_type", "bounded_type", "route_type", "relay_type", "target_type",
     "connection_type", "claim_type", "buckets", "cells", NULL};
 static const char *const attribute_names[NAMES] = {
-    "run", "end", "checkin", "lift", "concluded", "draining", "accepting", "resume", "welcome",
+    "run", "checkin", "lift", "concluded", "draining", "accepting", "resume", "welcome",
     "unsent", "settle", "again", "refused", "close"};
 static const char *const seat_names[] = {
     "number", "serial", "serving", "polling", "requests", "errors", "busy", "bytes_in", "bytes_out", "accepted",

@@ -198,44 +198,6 @@ def test_both_count_the_same():
                                  "echo.lua": (3, 0)})
 
 
-def test_what_came_with_a_long_request_is_served_by_another_thread():
-    with Worker(worker_threads=2) as worker, contextlib.ExitStack() as stack:
-        kept = [stack.enter_context(worker.client()) for _ in range(12)]
-        for client in kept:
-            assert client.request(worker.params("hello.lua")).body == b"hello"
-        held = Held(worker, 1)
-        with stopped(worker):
-            for number, client in enumerate(kept):
-                params = worker.params("wait.lua", held.path) if number == 0 else worker.params("hello.lua")
-                client.send_raw(records.begin(1, records.RESPONDER, records.KEEP_CONN)
-                                + records.pack(records.PARAMS, 1, encode(params)) + records.tail(1))
-        for client in kept[1:]:
-            assert client.read_response().body == b"hello"
-        with open(held.path, "w"):
-            assert kept[0].read_response().body == b"waited"
-
-
-def test_what_came_with_a_long_request_is_served_after_it_where_there_is_no_other_thread():
-    with Worker(worker_threads=1, ping_path="/ping") as worker, contextlib.ExitStack() as stack:
-        kept = [stack.enter_context(worker.client()) for _ in range(12)]
-        for client in kept:
-            assert client.request(worker.params("hello.lua")).body == b"hello"
-        held = Held(worker, 1)
-        with stopped(worker):
-            for number, client in enumerate(kept):
-                params = worker.params("wait.lua", held.path) if number == 0 else worker.params("hello.lua")
-                if number == 5:
-                    params["SCRIPT_NAME"] = "/ping"
-                client.send_raw(records.begin(1, records.RESPONDER, records.KEEP_CONN)
-                                + records.pack(records.PARAMS, 1, encode(params)) + records.tail(1))
-        wait_until(held.running, "the first one runs")
-        assert b"pong" in kept[5].read_response().body, "the main thread answers this one"
-        with open(held.path, "w"):
-            for number, client in enumerate(kept):
-                if number != 5:
-                    assert client.read_response().body == (b"hello" if number else b"waited")
-
-
 @contextlib.contextmanager
 def stopped(worker):
     """What is sent meanwhile is there at once when the worker looks."""
@@ -244,6 +206,44 @@ def stopped(worker):
         yield
     finally:
         worker.signal(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def behind_a_long_one(worker, **more):
+    """A request that waits until its pipe is opened, and eleven others that came at the same time, each on a kept
+    connection: (the pipe's Held, the connections).  `more`: what is different in the params of the sixth."""
+    with contextlib.ExitStack() as stack:
+        kept = [stack.enter_context(worker.client()) for _ in range(12)]
+        for client in kept:
+            assert client.request(worker.params("hello.lua")).body == b"hello"
+        held = Held(worker, 1)
+        with stopped(worker):
+            for number, client in enumerate(kept):
+                params = worker.params("hello.lua") if number else worker.params("wait.lua", held.path)
+                if number == 5:
+                    params.update(more)
+                client.send_raw(records.begin(1, records.RESPONDER, records.KEEP_CONN)
+                                + records.pack(records.PARAMS, 1, encode(params)) + records.tail(1))
+        yield held, kept
+
+
+def test_what_came_with_a_long_request_is_served_by_another_thread():
+    with Worker(worker_threads=2) as worker, behind_a_long_one(worker) as (held, kept):
+        for client in kept[1:]:
+            assert client.read_response().body == b"hello"
+        with open(held.path, "w"):
+            assert kept[0].read_response().body == b"waited"
+
+
+def test_what_came_with_a_long_request_is_served_after_it_where_there_is_no_other_thread():
+    with Worker(worker_threads=1, ping_path="/ping") as worker, behind_a_long_one(
+            worker, SCRIPT_NAME="/ping") as (held, kept):
+        wait_until(held.running, "the first one runs")
+        assert b"pong" in kept[5].read_response().body, "the main thread answers this one"
+        with open(held.path, "w"):
+            assert kept[0].read_response().body == b"waited"
+        for client in kept[1:5] + kept[6:]:
+            assert client.read_response().body == b"hello"
 
 
 @pytest.mark.parametrize("keep", [0, 1])
