@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from typing import Sequence
 
 from .records import ABORT_REQUEST, HEADER, MAX_CONTENT, STDOUT, pack
@@ -14,6 +15,8 @@ from .replies import CLOSING_1, Answer, frame
 from .sending import DONTWAIT, NOTHING, Buffer, send_now
 
 _pack = HEADER.pack
+# Seconds that a web server has to pass on the last piece before it hears that no more comes: see cut_off.
+PAUSE = 0.02
 
 
 def deliver(sock: socket.socket, request_id: int, answer: Answer) -> Sequence[Buffer]:
@@ -34,8 +37,10 @@ def cut_off(sock: socket.socket, request_id: int, error: Exception) -> None:
     ConnectionAbortedError.  The caller closes `sock` then.
 
     To an nginx that keeps no connections, or does not buffer, the end of the connection is a good end of an answer.
-    A record that no application sends is not.
+    A record that no application sends is not.  A lighttpd that finds it beside the first piece of the answer sends
+    that piece as the whole: it gets the time to begin before.
     """
     if isinstance(error, ConnectionAbortedError):
+        time.sleep(PAUSE)
         with contextlib.suppress(OSError):
             send_now(sock, [pack(ABORT_REQUEST, request_id)])

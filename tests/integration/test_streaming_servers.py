@@ -19,6 +19,7 @@ SCRIPTS = {
     "flood.lua": "function main() Header('X-Accel-Buffering', 'no') local piece = ('x'):rep(1000) "
                  "while true do Send(piece) Flush() end end",
     "broken.lua": "function main() Send('one') Flush() error('oops') end",
+    "later.lua": WAIT + "function main() Send('one') Flush() wait('a') error('oops') end",
     "pieces.lua": "function main() RespStatus(Env.QUERY_STRING) for i = 1, 3 do Send(i) Flush() end end",
     "file.lua": "function main() local ok, message = SendFile(lf.urldecode(Env.QUERY_STRING)) "
                 "if not ok then RespStatus(404) Send(message) end end",
@@ -113,12 +114,12 @@ def test_statuses_and_methods_that_have_no_body_get_none(web, method, status, bo
     assert (answer.status, answer.body) == (status, body)
 
 
-def check_broken(web, path="/broken.lua"):
+def check_broken(web):
     web.master.expect_errors("broken.lua:1: oops")
     web.master.expect_errors(r"^\s")
     # Whether anything has come before depends on what the web server keeps back.
     with pytest.raises((http.client.IncompleteRead, http.client.RemoteDisconnected)):
-        with asked(web, path) as response:
+        with asked(web, "/broken.lua") as response:
             response.read()
     assert "broken.lua:1: oops" in web.master.log_text()
 
@@ -136,7 +137,14 @@ def test_an_error_after_flush_truncates_what_the_client_of_nginx_sees(nginx, way
 def test_an_error_after_flush_truncates_what_the_client_of_lighttpd_sees(lighttpd):
     lighttpd.expect_errors("response already sent out, but backend returned error")
     lighttpd.expect_errors("header.type not handled|unexpected end-of-file")
-    check_broken(lighttpd)
+    lighttpd.master.expect_errors("later.lua:2: oops|^\\s")
+    # What it learns before it has begun its own answer, it cannot tell.
+    with asked(lighttpd, "/later.lua") as response:
+        assert response.headers["Content-Length"] is None
+        open(os.path.join(lighttpd.site.www, "a"), "w").close()
+        with pytest.raises(http.client.IncompleteRead):
+            response.read()
+    assert "later.lua:2: oops" in lighttpd.master.log_text()
 
 
 def test_a_client_that_goes_away_ends_the_script(web):

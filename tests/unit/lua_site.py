@@ -4,6 +4,7 @@ Test modules give functions that take a `Site` and hold in every Lua version.  `
 promises for one version in a process of its own (two Lua versions in one process crash it) and keeps the
 results.  As a program (`python lua_site.py FILE VERSION`) it runs them and prints JSON: name -> what failed.
 """
+import faulthandler
 import functools
 import importlib.util
 import json
@@ -25,6 +26,8 @@ from luafcgid2.scoreboard import Scoreboard  # noqa: E402
 from luafcgid2.seat import Seat  # noqa: E402
 
 VERSIONS = Engine.versions()
+# Seconds until a process that hangs says where, and ends: before pytest's time is over, which shows nothing of it.
+PATIENCE = 200
 
 
 def promises(namespace):
@@ -42,7 +45,7 @@ def check(path, version, name):
 
 @functools.lru_cache(maxsize=None)
 def _results(path, version):
-    done = subprocess.run([sys.executable, os.path.abspath(__file__), path, version], cwd=ROOT, timeout=300,
+    done = subprocess.run([sys.executable, os.path.abspath(__file__), path, version], cwd=ROOT, timeout=PATIENCE + 50,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode == 0, "Lua %s: exit %d\n%s" % (version, done.returncode, done.stderr.decode())
     return json.loads(done.stdout.decode())
@@ -154,6 +157,7 @@ def main(path, version):
     spec = importlib.util.spec_from_file_location("promises", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    faulthandler.dump_traceback_later(PATIENCE, exit=True)
     engine = Engine(version)
     results = {}
     # Commands of scripts must not write into the results.
