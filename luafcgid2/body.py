@@ -38,16 +38,23 @@ class Limits:
         self.temp_dir, self.send_memory, self.max_requests = temp_dir or None, send_memory, max_requests
 
 
+def crowded(bodies: Set[Any], limits: Limits) -> bool:
+    """Whether the bodies in memory take more than ReceiveMemory."""
+    held: int = sum(body.held for body in list(bodies))
+    return held > limits.receive_memory
+
+
 class Body:
     """Collects one body.  Over MaxPostSize (413) and when the disk is full (507) the rest is read and thrown
     away, so that the web server gets to read the answer; the script does not run.
 
-    `others`: the bodies of the worker that are in memory and not small, where it counts itself among them.
+    `others`: the bodies of the worker that are in memory and not small, where it counts itself among them; each has how
+    many bytes it takes as `held`.
     """
 
     __slots__ = ("_limits", "_logger", "_others", "_chunks", "size", "_file", "_problem")
 
-    def __init__(self, limits: Limits, logger: logging.Logger, others: Set["Body"]) -> None:
+    def __init__(self, limits: Limits, logger: logging.Logger, others: Set[Any]) -> None:
         self._limits, self._logger, self._others = limits, logger, others
         self._chunks: List[Buffer] = []
         self.size = 0
@@ -71,9 +78,14 @@ class Body:
                 self._others.discard(self)
                 self._write(pieces)
 
+    @property
+    def held(self) -> int:
+        """How many bytes of memory it takes."""
+        return self.size
+
     def _crowded(self) -> bool:
         self._others.add(self)
-        return sum(body.size for body in list(self._others)) > self._limits.receive_memory
+        return crowded(self._others, self._limits)
 
     def _write(self, pieces: Sequence[Buffer]) -> None:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any, Optional, Sequence
+from typing import Any, Sequence
 
 from .delivery import deliver
 from .entry import Entry
@@ -52,11 +52,12 @@ class FastPath(_Base):  # type: ignore[misc]
         short, heavy, closing = pool.queues
         super().__init__({
             "connections": parts["connections"], "waiting": parts["waiting"], "ready": parts["ready"],
+            "bodies": server.bodies,
             "routes": responder.routes.known, "pages": tuple(pages), "short": short, "heavy": heavy,
             "closing": closing, "relay": relay, "server": server, "poller": poller, "pool": pool,
             "seat_type": Seat, "entry_type": Entry, "state_type": LuaState, "bounded_type": BoundedState,
             "route_type": Route, "relay_type": Relay, "target_type": Target, "connection_type": Watched,
-            "claim_type": _fastpath.Claim, "buckets": SHORT, "cells": cells,
+            "claim_type": _fastpath.Claim, "gather_type": _fastpath.Gather, "buckets": SHORT, "cells": cells,
         }, {
             "epoll": parts["epoll"], "listener": parts["listener"], "elapsed": int(elapsed),
             "plain_params": server.limits.plain_params, "plain_body": server.limits.plain_body,
@@ -66,8 +67,9 @@ class FastPath(_Base):  # type: ignore[misc]
     # Locks that it can take without a call.
     make_lock = _fastpath and _fastpath.Claim
 
-    def resume(self, connection: Watched, data: Optional[bytes], seat: Seat) -> None:
-        """Serve a connection whose lock is held, and let go of it.  `data` was read; None: read it again."""
+    def resume(self, connection: Watched, data: Any, seat: Seat) -> None:
+        """Serve a connection whose lock is held, and let go of it.  `data` was read, or is the Gather of an upload that
+        has begun; None: read it again."""
         try:
             connection.seat = seat
             self._poller.read(connection, seat, data)
@@ -82,8 +84,8 @@ class FastPath(_Base):  # type: ignore[misc]
             if connection.pending:
                 self._poller.serve(connection, 0, seat)
 
-    def welcome(self, fd: int, data: Optional[bytes], seat: Seat) -> None:
-        """Serve a new connection, of which `data` was read; None: nothing yet."""
+    def welcome(self, fd: int, data: Any, seat: Seat) -> None:
+        """Serve a new connection, of which `data` was read, or is such a Gather; None: nothing yet."""
         self._poller.welcome(self._poller.socket_of(fd), seat, True, data)
 
     def concluded(self, target: Any, flags: int, params: bytes, body: bytes, seat: Seat, state: LuaState, route: Route,

@@ -19,6 +19,7 @@ from . import records
 from .body import DISCARD_LIMIT, Body, Limits
 from .delivery import cut_off, deliver
 from .errors import ProtocolError
+from .gathering import Gathering
 from .params import encode, exceeds, walk
 from .receiving import Receiving
 from .replies import Answer, deny, overloaded
@@ -108,7 +109,7 @@ class Request(flup.Request):
         self._conn.reply(self.requestId, self.flags, answer)
 
 
-class Connection(Receiving, Sending, flup.Connection):
+class Connection(Receiving, Gathering, Sending, flup.Connection):
     """One connection of the web server: cuts records and starts requests that are whole.
 
     flup's reads block, use select() and make 2-3 system calls a record; this takes what one recv gives.
@@ -126,7 +127,7 @@ class Connection(Receiving, Sending, flup.Connection):
     @property
     def partial(self) -> bool:
         """Whether bytes of an unfinished request have been read."""
-        return bool(self._buffer or self._requests or self._pouring)
+        return bool(self._buffer or self._requests or self._pouring or self.gather)
 
     def receive(self) -> bool:
         """Take what has arrived and serve what is whole; True if there may be more to read at once.
@@ -144,6 +145,8 @@ class Connection(Receiving, Sending, flup.Connection):
                 self.feed(data)
                 return self.open and self.outbox is None
         try:
+            if self.gather is not None:
+                return self.fill()
             data = self._sock.recv(RECV_SIZE if self._pouring is None else POUR_SIZE, DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return False
@@ -327,7 +330,7 @@ class Server(flup.BaseFCGIServer):
         # What slow readers have not taken yet, of all connections.
         self.outboxes: Set[Outbox] = set()
         # Those that are in memory and not small.
-        self.bodies: Set[Body] = set()
+        self.bodies: Set[Any] = set()
         # Set when the worker leaves: kept connections are closed after their request.
         self.draining = False
 

@@ -165,12 +165,12 @@ class Poller(StandIn):
                 connection.lock.release()
 
     @staticmethod
-    def read(connection: Watched, seat: Seat, data: Optional[bytes] = None) -> None:
+    def read(connection: Watched, seat: Seat, data: Any = None) -> None:
         """The same for who has its lock; `data` was read already."""
         seat.serial += 1
         seat.serving = True
         try:
-            more = True if data is None else connection.feed(data)
+            more = True if data is None else connection.begin_with(data)
             while more:
                 more = connection.receive()
         finally:
@@ -217,9 +217,9 @@ class Poller(StandIn):
         """A connection that was accepted, by its descriptor."""
         return SocketType(self._family, self._type, 0, fd)
 
-    def welcome(self, sock: socket.socket, seat: Seat, again: bool = False, data: Optional[bytes] = None) -> bool:
+    def welcome(self, sock: socket.socket, seat: Seat, again: bool = False, data: Any = None) -> bool:
         """Serve a new connection; watch it if it stays.  False if nothing has come yet: then the caller keeps it, and
-        comes `again`.  `data` was read already."""
+        comes `again`.  `data` was read already, or is an upload that has begun (gathering.py)."""
         seat.serial += 1
         seat.serving = True
         try:
@@ -230,7 +230,7 @@ class Poller(StandIn):
                 # Nothing has come yet, or it is broken, which `receive` will tell.
                 if not again:
                     return False
-            left = self._server.answer_at_once(sock, data, seat) if data else None
+            left = self._server.answer_at_once(sock, data, seat) if data and type(data) is bytes else None
             if left is not None and not left:
                 sock.close()
                 return True
@@ -242,7 +242,7 @@ class Poller(StandIn):
             seat.serving = False
         return True
 
-    def stay(self, sock: socket.socket, data: Optional[bytes], left: Any, seat: Seat) -> None:
+    def stay(self, sock: socket.socket, data: Any, left: Any, seat: Seat) -> None:
         """Make a connection of a socket that stays after its first read, which gave `data`; `left` of an answer is to
         be sent."""
         connection = self._make(sock, self._server, self._connections, seat)
@@ -250,7 +250,7 @@ class Poller(StandIn):
             connection.defer(left, True)
             more = False
         else:
-            more = connection.receive() if data is None else connection.feed(data)
+            more = connection.receive() if data is None else connection.begin_with(data)
         while more:
             more = connection.receive()
         seat.serving = False

@@ -76,6 +76,12 @@ class Timeouts:
             reason = "trickle" if taken > connection.mark else "middle" if connection.partial else "silent"
         connection.reason = self._reasons[reason]
 
+    def _gathering(self, connection: Any, now: float) -> None:
+        # Nobody told of what it has read meanwhile.
+        gather = connection.gather
+        connection.mark, connection.moved = connection.taken - gather.since_mark, gather.moved
+        self._reading(connection, now)
+
     def close_overdue(self, now: float) -> List[Any]:
         """Close the connections whose time is over; those that must be served, for something came meanwhile."""
         if now < self._next_check:
@@ -86,6 +92,8 @@ class Timeouts:
         for connection in list(self.waiting):
             if now >= connection.deadline and connection.lock.acquire(False):
                 try:
+                    if connection.gather is not None:
+                        self._gathering(connection, now)
                     # It may have been served since it was looked at.
                     if connection in self.waiting and connection.expired(now):
                         reasons[connection.reason] += 1

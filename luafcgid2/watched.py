@@ -28,7 +28,8 @@ class Watched(Connection):
 
     # What the fast path looks at for each request.  `lock` is made when epoll begins to watch the connection; most are
     # gone before.
-    __slots__ = ("_sock", "_requests", "_buffer", "_pouring", "open", "outbox", "served", "pending", "lock")
+    __slots__ = ("_sock", "_requests", "_buffer", "_pouring", "open", "outbox", "served", "pending", "lock",
+                 "gather")
 
     _requests: Dict[int, Any]
     lock: Any
@@ -46,7 +47,7 @@ class Watched(Connection):
     def __init__(self, sock: socket.socket, server: Server, table: Dict[int, Watched], seat: Seat) -> None:
         # Spelled out instead of a call of Connection's: every connection comes by here.
         self._sock, self.server, self._table, self.seat = sock, server, table, seat
-        self._requests, self._buffer, self._pouring, self.outbox = {}, b"", None, None
+        self._requests, self._buffer, self._pouring, self.outbox, self.gather = {}, b"", None, None, None
         self.open, self.served, self.pending = True, False, False
 
     @property
@@ -65,7 +66,8 @@ class Watched(Connection):
     @property
     def taken(self) -> int:
         """How many bytes of unfinished requests have come."""
-        return len(self._buffer) + sum(request.taken for request in self._requests.values())
+        gathered = self.gather.size if self.gather is not None else 0
+        return len(self._buffer) + gathered + sum(request.taken for request in self._requests.values())
 
     def find_head_since(self, now: float) -> float:
         """Since when the params of a request have been on their way, or a first request; infinity if none are.  `now`
@@ -75,7 +77,7 @@ class Watched(Connection):
             if not request.params_done:
                 request.since = request.since or now
                 since = min(since, request.since)
-        if self._requests:
+        if self._requests or self.gather is not None:
             self.head_since = 0.0
         else:
             since = self.head_since = self.head_since or now
@@ -98,11 +100,14 @@ class Watched(Connection):
         if self.open:
             if self.since:
                 self._table.pop(self._sock.fileno(), None)
+            self.forget()
             super().close()
 
     def refuse(self, complaints: Complaints, most: int) -> None:
         """There is no room for it: its requests end with FCGI_OVERLOADED, which lighttpd understands."""
         complaints.say(full(most), "connection closed: %s" % full(most))
+        if self.gather is not None:
+            self.scatter()
         with contextlib.suppress(OSError):
             for request_id in self._requests:
                 send_now(self._sock, [end(request_id, 0, OVERLOADED)])

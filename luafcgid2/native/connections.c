@@ -58,7 +58,7 @@ static int leave(FastPath *self, PyObject *connection, Claim *lock, PyObject *se
 }
 
 /* A fault of ours: the web server must not wait for an answer that never comes. */
-static int give_up(FastPath *self, Call *call, Claim *lock)
+int connection_give_up(FastPath *self, Call *call, Claim *lock)
 {
     PyObject *type, *value, *traceback;
 
@@ -84,22 +84,13 @@ static int kept(FastPath *self, Call *call, Claim *lock, PyObject *answer)
             && (!(call->request.flags & KEEP_CONN) || draining))
         CALL(connection, N_CLOSE, NULL);
     field_set(call->seat, self->seat[SEAT_SERVING], Py_False);
-    return PyErr_Occurred() ? give_up(self, call, lock) : leave(self, connection, lock, call->seat);
+    return PyErr_Occurred() ? connection_give_up(self, call, lock) : leave(self, connection, lock, call->seat);
 }
 
-/* A connection is ready to be read, and ours.  `resume` and `concluded` let go of the lock. */
-static int read_kept(FastPath *self, Call *call, Claim *lock)
+int connection_conclude(FastPath *self, Call *call, Claim *lock, int outcome, PyObject *answer, PyObject *data)
 {
-    ssize_t size = recv(call->fd, self->in, RECV_SIZE, MSG_DONTWAIT);
-    PyObject *data, *answer;
-    int outcome = UNFIT, done;
+    int done;
 
-    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
-        return leave(self, call->connection, lock, call->seat);
-    if (size > 0 && size < RECV_SIZE && request_parse(self->in, (size_t)size, &call->request)) {
-        call->size = (size_t)size;
-        outcome = crossing_make(self, call, &answer);
-    }
     switch (outcome) {
     case ANSWERED:
         done = kept(self, call, lock, answer);
@@ -108,15 +99,36 @@ static int read_kept(FastPath *self, Call *call, Claim *lock)
     case LEFT:
         return PyErr_Occurred() ? -1 : 0;
     case UNFIT:
-        data = as_bytes(self, size);
-        if (!data)
-            return give_up(self, call, lock);
-        done = CALL((PyObject *)self, N_RESUME, call->connection, data, call->seat, NULL);
-        Py_DECREF(data);
-        return done;
+        return CALL((PyObject *)self, N_RESUME, call->connection, data, call->seat, NULL);
     default:
-        return give_up(self, call, lock);
+        return connection_give_up(self, call, lock);
     }
+}
+
+/* A connection is ready to be read, and ours.  What is called at the end lets go of the lock. */
+static int read_kept(FastPath *self, Call *call, Claim *lock)
+{
+    ssize_t size = recv(call->fd, self->in, RECV_SIZE, MSG_DONTWAIT);
+    PyObject *data = NULL, *answer = NULL;
+    Gather *upload = NULL;
+    int outcome = UNFIT, done;
+
+    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+        return leave(self, call->connection, lock, call->seat);
+    if (size > 0 && size < RECV_SIZE && request_parse(self->in, (size_t)size, &call->request)) {
+        call->size = (size_t)size;
+        outcome = crossing_make(self, call, &answer);
+    } else if (size > 0) {
+        upload = upload_begin(self, call, (size_t)size);
+        if (upload)
+            outcome = upload_answer(self, call, upload, &answer);
+    }
+    if (outcome == UNFIT && !PyErr_Occurred())
+        data = upload ? Py_NewRef((PyObject *)upload) : as_bytes(self, size);
+    done = connection_conclude(self, call, lock, outcome == UNFIT && !data ? FAILED : outcome, answer, data);
+    Py_XDECREF(data);
+    Py_XDECREF((PyObject *)upload);
+    return done;
 }
 
 /* Whether a connection is between two requests. */
@@ -137,18 +149,22 @@ int connection_serve(FastPath *self, PyObject *connection, const struct epoll_ev
 {
     Call call = {.seat = seat, .connection = connection, .fd = event->data.fd};
     PyObject *lock;
+    Gather *upload;
     int done = 1;
 
     if ((event->events & ~(uint32_t)EPOLLIN)
             || Py_TYPE(connection) != (PyTypeObject *)self->objects[CONNECTION_TYPE])
         return 1;
     lock = field_get(connection, self->connection[CONNECTION_LOCK]);
+    upload = upload_of(self, connection);
     if (!lock || Py_TYPE(lock) != (PyTypeObject *)self->objects[CLAIM_TYPE] || ((Claim *)lock)->held
-            || !is_quiet(self, connection))
+            || !(upload || is_quiet(self, connection)))
         return 1;
     Py_INCREF(lock);
+    Py_XINCREF((PyObject *)upload);
     ((Claim *)lock)->held = 1;
-    done = read_kept(self, &call, (Claim *)lock);
+    done = upload ? upload_read(self, &call, upload, (Claim *)lock) : read_kept(self, &call, (Claim *)lock);
+    Py_XDECREF((PyObject *)upload);
     Py_DECREF(lock);
     return done;
 }
@@ -159,6 +175,7 @@ static int meet(FastPath *self, int fd, PyObject *seat)
     Call call = {.seat = seat, .fd = fd};
     ssize_t size = recv(fd, self->in, RECV_SIZE, MSG_DONTWAIT);
     PyObject *number, *data, *answer;
+    Gather *upload = NULL;
     int outcome = UNFIT, done = -1;
 
     if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
@@ -170,6 +187,10 @@ static int meet(FastPath *self, int fd, PyObject *seat)
             && !(call.request.flags & KEEP_CONN)) {
         call.size = (size_t)size;
         outcome = crossing_make(self, &call, &answer);
+    } else if (size > 0) {
+        upload = upload_begin(self, &call, (size_t)size);
+        if (upload && !(upload->flags & KEEP_CONN))
+            outcome = upload_answer(self, &call, upload, &answer);
     }
     if (outcome == ANSWERED) {
         PyObject *target = Py_NewRef(field_get(seat, self->seat[SEAT_SOCK]));
@@ -186,15 +207,17 @@ static int meet(FastPath *self, int fd, PyObject *seat)
         close(fd);
     } else {
         number = PyLong_FromLong(fd);
-        data = as_bytes(self, size);
+        data = upload || PyErr_Occurred() ? Py_XNewRef((PyObject *)upload) : as_bytes(self, size);
         if (number && data)
             done = CALL((PyObject *)self, N_WELCOME, number, data, seat, NULL);
         else
             close(fd);
         Py_XDECREF(data);
         Py_XDECREF(number);
+        Py_XDECREF((PyObject *)upload);
         return done;
     }
+    Py_XDECREF((PyObject *)upload);
     field_set(seat, self->seat[SEAT_SERVING], Py_False);
     return done;
 }

@@ -251,12 +251,17 @@ static void abandon(FastPath *self, const Call *call, PyObject *state)
     PyErr_Restore(type, value, traceback);
 }
 
+static PyObject *object_of(PyObject *made, const char *data, size_t size)
+{
+    return made ? Py_NewRef(made) : PyBytes_FromStringAndSize(data, (Py_ssize_t)size);
+}
+
 /* With a route and a state, which nobody else has now. */
 static int run(FastPath *self, Call *call, PyObject *state, PyObject *route, double started, PyObject **answer)
 {
     const Request *request = &call->request;
-    PyObject *params = PyBytes_FromStringAndSize(request->params, (Py_ssize_t)request->params_size), *result = NULL;
-    PyObject *body = PyBytes_FromStringAndSize(request->body, (Py_ssize_t)request->body_size);
+    PyObject *params = object_of(call->params, request->params, request->params_size), *result = NULL;
+    PyObject *body = object_of(call->body, request->body, request->body_size);
     int outcome = FAILED;
 
     if (params && body && begin(self, call, params, state, route, started) == 0)

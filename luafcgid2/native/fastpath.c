@@ -14,9 +14,9 @@
 #include <structmember.h>
 
 static const char *const object_names[OBJECTS + 1] = {
-    "connections", "waiting", "ready", "routes", "pages", "short", "heavy", "closing", "relay", "server", "poller",
+    "connections", "waiting", "bodies", "ready", "routes", "pages", "short", "heavy", "closing", "relay", "server", "poller",
     "pool", "seat_type", "entry_type", "state_type", "bounded_type", "route_type", "relay_type", "target_type",
-    "connection_type", "claim_type", "buckets", "cells", NULL};
+    "connection_type", "claim_type", "gather_type", "buckets", "cells", NULL};
 static const char *const attribute_names[NAMES] = {
     "run", "checkin", "lift", "concluded", "draining", "accepting", "resume", "welcome",
     "unsent", "settle", "again", "refused", "close"};
@@ -31,7 +31,7 @@ static const char *const route_names[] = {"until", "changes", "wanted", "entry",
 static const char *const relay_names[] = {"epoch", "sleeping", NULL};
 static const char *const target_names[] = {"pending", NULL};
 static const char *const connection_names[] = {
-    "_sock", "_requests", "_buffer", "_pouring", "open", "outbox", "served", "pending", "lock", NULL};
+    "_sock", "_requests", "_buffer", "_pouring", "open", "outbox", "served", "pending", "lock", "gather", NULL};
 
 static int pool_waits(FastPath *self)
 {
@@ -223,8 +223,9 @@ static int init(FastPath *self, PyObject *arguments, PyObject *keywords)
     }
     self->out = self->in + RECV_SIZE;
     if (!PyDict_Check(self->objects[CONNECTIONS]) || !PyDict_Check(self->objects[ROUTES])
-            || !PySet_Check(self->objects[WAITING]) || !PyTuple_Check(self->objects[PAGES])) {
-        PyErr_SetString(PyExc_TypeError, "FastPath: connections, routes, waiting, pages: dict, dict, set, tuple");
+            || !PySet_Check(self->objects[WAITING]) || !PySet_Check(self->objects[BODIES])
+            || !PyTuple_Check(self->objects[PAGES])) {
+        PyErr_SetString(PyExc_TypeError, "FastPath: connections, routes, waiting, bodies, pages: dict, dict, set, set, tuple");
         return -1;
     }
     return take_numbers(self, numbers) < 0 ? -1 : take_fields(self);
@@ -288,7 +289,7 @@ static int exec(PyObject *module)
     static const struct {
         const char *name;
         PyType_Spec *spec;
-    } types[] = {{"FastPath", &spec}, {"Claim", &claim_spec}};
+    } types[] = {{"FastPath", &spec}, {"Claim", &claim_spec}, {"Gather", &gather_spec}};
 
     for (size_t index = 0; index < sizeof types / sizeof *types; index++) {
         PyObject *type = PyType_FromSpec(types[index].spec);

@@ -3,6 +3,7 @@
 #define LUAFCGID2_FASTPATH_H
 
 #include "fields.h"
+#include "gather.h"
 #include "request.h"
 
 #include <stdint.h>
@@ -24,12 +25,12 @@ enum { ROUTE_UNTIL, ROUTE_CHANGES, ROUTE_WANTED, ROUTE_ENTRY, ROUTE_PATH, ROUTE_
 enum { RELAY_EPOCH, RELAY_SLEEPING, RELAY_FIELDS };
 enum { TARGET_PENDING, TARGET_FIELDS };
 enum { CONNECTION_SOCK, CONNECTION_REQUESTS, CONNECTION_BUFFER, CONNECTION_POURING, CONNECTION_OPEN, CONNECTION_OUTBOX,
-       CONNECTION_SERVED, CONNECTION_PENDING, CONNECTION_LOCK, CONNECTION_FIELDS };
+       CONNECTION_SERVED, CONNECTION_PENDING, CONNECTION_LOCK, CONNECTION_GATHER, CONNECTION_FIELDS };
 
 /* Objects that are given at the start, in the order of their names in fastpath.c. */
-enum { CONNECTIONS, WAITING, READY, ROUTES, PAGES, SHORT, HEAVY, CLOSING, RELAY, SERVER, POLLER, POOL,
+enum { CONNECTIONS, WAITING, BODIES, READY, ROUTES, PAGES, SHORT, HEAVY, CLOSING, RELAY, SERVER, POLLER, POOL,
        SEAT_TYPE, ENTRY_TYPE, STATE_TYPE, BOUNDED_TYPE, ROUTE_TYPE, RELAY_TYPE, TARGET_TYPE, CONNECTION_TYPE, CLAIM_TYPE,
-       BUCKETS, CELLS, OBJECTS };
+       GATHER_TYPE, BUCKETS, CELLS, OBJECTS };
 
 /* Attributes that are looked up by name, as in fastpath.c. */
 enum { N_RUN, N_CHECKIN, N_LIFT, N_CONCLUDED, N_DRAINING, N_ACCEPTING, N_RESUME,
@@ -67,6 +68,8 @@ typedef struct {
     PyObject *connection;
     int fd;
     Request request;
+    /* Its parts where they are objects already; or NULL. */
+    PyObject *params, *body;
     size_t size;
 } Call;
 
@@ -76,6 +79,22 @@ typedef struct {
 enum { FAILED = -1, UNFIT, ANSWERED, LEFT };
 
 int crossing_make(FastPath *self, Call *call, PyObject **answer);
+
+/* A fault of ours, with an exception set: closes a connection, and lets go of its lock. */
+int connection_give_up(FastPath *self, Call *call, Claim *lock);
+/* What becomes of a connection whose request has this outcome; `data` is what Python is to go on with.  Lets go of the
+ * lock. */
+int connection_conclude(FastPath *self, Call *call, Claim *lock, int outcome, PyObject *answer, PyObject *data);
+
+/* Takes up a request that began with the `size` bytes that were read, and reads what is there of its body; a new
+ * reference, or NULL where it is another kind, or with an exception set. */
+Gather *upload_begin(FastPath *self, Call *call, size_t size);
+/* As crossing_make; UNFIT also where it is not whole. */
+int upload_answer(FastPath *self, Call *call, Gather *gather, PyObject **answer);
+/* What a connection reads now; borrowed, or NULL. */
+Gather *upload_of(FastPath *self, PyObject *connection);
+/* Goes on with it, and lets go of the lock; 0, or -1 with an exception set. */
+int upload_read(FastPath *self, Call *call, Gather *gather, Claim *lock);
 
 /* Serves a connection that is ready; 0, or 1 where what comes is Python's, or -1 with an exception set. */
 int connection_serve(FastPath *self, PyObject *connection, const struct epoll_event *event, PyObject *seat);

@@ -16,6 +16,12 @@ static inline PyObject *Py_NewRef(PyObject *object)
     Py_INCREF(object);
     return object;
 }
+
+static inline PyObject *Py_XNewRef(PyObject *object)
+{
+    Py_XINCREF(object);
+    return object;
+}
 #endif
 
 typedef Py_ssize_t Field;

@@ -20,6 +20,15 @@ typedef struct {
 /* Whether `data` is such a request; fills in `request`, which points into `data`. */
 int request_parse(const unsigned char *data, size_t size, Request *request);
 
+/* The same where the params are whole, and the body is on its way: `body` is what has come behind the params. */
+int request_begins(const unsigned char *data, size_t size, Request *request);
+
+/* The empty STDIN record. */
+extern const unsigned char request_end[HEADER_SIZE];
+
+/* How long the body is said to be; 0 where that is unknown. */
+size_t request_length(const Request *request);
+
 /* Where in the params what the server itself reads stands: the whole pair of SCRIPT_FILENAME, lengths and all, and the
  * value of DOCUMENT_ROOT. */
 typedef struct {

@@ -1,0 +1,356 @@
+/* One large body while it arrives: read from the socket straight to where the script's string is made of it.
+ *
+ * In: a request of a Responder with id 1 whose params are whole, how long its body is said to be, a descriptor.  Out: the
+ * body in one bytes object, and what came behind it, or instead of it, which is Python's.  The headers between the pieces of content are received into buffers of their own, as if each
+ * record were as long as the one before it, which is what nginx and lighttpd send; where one is not, what was received
+ * behind its header is copied to where it belongs.  FastCGI 1.0, sections 3.3 and 5.3.
+ *
+ * The GIL is held all the time, and whoever calls has the connection's lock; nothing here waits.
+ */
+#define _GNU_SOURCE 1
+#include "gather.h"
+
+#include <errno.h>
+#include <string.h>
+#include <structmember.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+
+/* SPARE: more than can come where only the end is to come, so that a read tells whether something is behind it. */
+enum { STDIN = 5, RECORDS = 8, MAX_PADDING = 255, SPARE = 16 };
+
+/* Where one read puts what it gets: content, then by turns the padding and header in front of a record, and the content
+ * of it; the last record has none. */
+typedef struct {
+    unsigned char between[RECORDS][MAX_PADDING + HEADER_SIZE + SPARE];
+    struct iovec parts[1 + 2 * RECORDS];
+    int count;
+    /* Of all parts; and of the padding that each record is taken to have. */
+    size_t size, padding;
+} Plan;
+
+static size_t smaller(size_t one, size_t other)
+{
+    return one < other ? one : other;
+}
+
+static unsigned char *end_of(const Gather *self)
+{
+    return (unsigned char *)PyBytes_AS_STRING(self->body) + self->size;
+}
+
+static void plan_part(Plan *plan, void *at, size_t size)
+{
+    plan->parts[plan->count++] = (struct iovec){at, size};
+    plan->size += size;
+}
+
+static void plan_read(const Gather *self, Plan *plan)
+{
+    unsigned char *at = end_of(self) + self->left;
+    size_t room = self->room - self->size - self->left, content, before;
+
+    plan->count = 0;
+    plan->size = 0;
+    plan->padding = self->usual_padding;
+    plan_part(plan, at - self->left, self->left);
+    for (int record = 0; record < RECORDS; record++) {
+        before = record ? plan->padding + HEADER_SIZE : self->padding + HEADER_SIZE - (size_t)self->have;
+        content = record + 1 < RECORDS ? smaller(self->usual, room) : 0;
+        plan_part(plan, plan->between[record], content ? before : before + SPARE);
+        plan_part(plan, at, content);
+        if (!content)
+            break;
+        at += content;
+        room -= content;
+    }
+}
+
+/* Keeps what is Python's. */
+static int refuse(Gather *self, const unsigned char *data, size_t size)
+{
+    PyObject *more = PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)size);
+
+    if (!more)
+        return -1;
+    if (self->rest)
+        PyBytes_ConcatAndDel(&self->rest, more);
+    else
+        self->rest = more;
+    return self->rest ? 0 : -1;
+}
+
+/* A header is whole: whether its record goes on with the body. */
+static int begin_record(Gather *self)
+{
+    const unsigned char *header = self->header;
+    size_t length = (size_t)header[4] << 8 | header[5];
+
+    if (header[0] != 1 || header[1] != STDIN || (header[2] << 8 | header[3]) != 1 || length == 0
+            || length > self->room - self->size)
+        return 0;
+    self->left = self->usual = length;
+    self->padding = self->usual_padding = header[6];
+    self->have = 0;
+    return 1;
+}
+
+/* Deals with bytes that lie one behind the other; 0, or -1 with an exception set. */
+static int absorb(Gather *self, const unsigned char *data, size_t size)
+{
+    while (size) {
+        size_t taken;
+
+        if (self->rest)
+            return refuse(self, data, size);
+        if (self->left) {
+            taken = smaller(self->left, size);
+            memcpy(end_of(self), data, taken);
+            self->size += taken;
+            self->left -= taken;
+        } else if (self->padding) {
+            taken = smaller(self->padding, size);
+            self->padding -= taken;
+        } else {
+            taken = smaller(HEADER_SIZE - (size_t)self->have, size);
+            memcpy(self->header + self->have, data, taken);
+            self->have += (int)taken;
+            if (self->have == HEADER_SIZE && !begin_record(self) && refuse(self, self->header, HEADER_SIZE) < 0)
+                return -1;
+        }
+        data += taken;
+        size -= taken;
+    }
+    return 0;
+}
+
+/* What came behind a header that is not as expected: `size` bytes, from `part` on. */
+static int absorb_parts(Gather *self, const struct iovec *part, size_t size)
+{
+    unsigned char *data = PyMem_RawMalloc(size);
+    int done;
+
+    if (!data) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t copied = 0; copied < size; part++) {
+        size_t taken = smaller(part->iov_len, size - copied);
+
+        memcpy(data + copied, part->iov_base, taken);
+        copied += taken;
+    }
+    done = absorb(self, data, size);
+    PyMem_RawFree(data);
+    return done;
+}
+
+/* `size` bytes were read as planned. */
+static int accept_read(Gather *self, const Plan *plan, size_t size)
+{
+    size_t taken = smaller(self->left, size);
+
+    self->size += taken;
+    self->left -= taken;
+    size -= taken;
+    for (int index = 1; size; index += 2) {
+        const struct iovec *between = &plan->parts[index], *content = between + 1;
+
+        taken = smaller(between->iov_len, size);
+        if (absorb(self, between->iov_base, taken) < 0)
+            return -1;
+        size -= taken;
+        if (size && (self->rest || self->left != content->iov_len || self->padding != plan->padding))
+            return absorb_parts(self, content, size);
+        taken = smaller(content->iov_len, size);
+        self->size += taken;
+        self->left -= taken;
+        size -= taken;
+    }
+    return 0;
+}
+
+static double monotonic(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static void note_progress(Gather *self)
+{
+    if (self->size - self->mark < (size_t)PROGRESS)
+        return;
+    self->moved = monotonic();
+    self->mark = self->size;
+}
+
+int gather_fill(Gather *self, int fd, long long *taken)
+{
+    *taken = 0;
+    while (!self->rest && !self->ended) {
+        Plan plan;
+        struct msghdr message = {.msg_iov = plan.parts};
+        ssize_t size;
+
+        plan_read(self, &plan);
+        message.msg_iovlen = (size_t)plan.count;
+        size = recvmsg(fd, &message, MSG_DONTWAIT);
+        if (size < 0 && errno == EINTR)
+            continue;
+        if (size < 0) {
+            self->drained = 1;
+            if (errno == EAGAIN || errno == EWOULDBLOCK)
+                return 0;
+            PyErr_SetFromErrno(PyExc_OSError);
+            return -1;
+        }
+        *taken += size;
+        self->ended = size == 0;
+        if (accept_read(self, &plan, (size_t)size) < 0) {
+            /* What was read is lost, and with it where the next record begins. */
+            self->ended = 1;
+            return -1;
+        }
+        note_progress(self);
+        self->drained = (size_t)size < plan.size;
+        if (self->drained && !self->rest && !self->ended)
+            return 0;
+    }
+    return 1;
+}
+
+PyDoc_STRVAR(fill_doc, "fill(descriptor)\n--\n\nRead all that is there; the number of bytes.  Raises OSError.");
+
+static PyObject *fill(Gather *self, PyObject *argument)
+{
+    long fd = PyLong_AsLong(argument);
+    long long taken;
+
+    if ((fd == -1 && PyErr_Occurred()) || gather_fill(self, (int)fd, &taken) < 0)
+        return NULL;
+    return PyLong_FromLongLong(taken);
+}
+
+PyDoc_STRVAR(content_doc, "content()\n--\n\nThe body, as far as it has come.");
+
+static PyObject *content(Gather *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->size == self->room)
+        return Py_NewRef(self->body);
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self->body), (Py_ssize_t)self->size);
+}
+
+Gather *gather_begin(PyTypeObject *type, int flags, PyObject *params, size_t room, const unsigned char *data, size_t size)
+{
+    Gather *self = (Gather *)type->tp_alloc(type, 0);
+
+    if (!self)
+        return NULL;
+    self->flags = flags;
+    self->params = Py_NewRef(params);
+    self->room = self->usual = room;
+    self->moved = monotonic();
+    self->body = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)room);
+    if (!self->body || absorb(self, data, size) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    self->mark = self->size;
+    return self;
+}
+
+int gather_is_whole(const Gather *self)
+{
+    return self->drained && self->rest && self->size == self->room && PyBytes_GET_SIZE(self->rest) == HEADER_SIZE
+        && memcmp(PyBytes_AS_STRING(self->rest), request_end, HEADER_SIZE) == 0;
+}
+
+PyDoc_STRVAR(type_doc,
+    "Gather(flags, params, room, data)\n--\n\n"
+    "A request with `params` and a body of `room` bytes, whose STDIN records begin with `data`.  Raises ValueError and "
+    "MemoryError.");
+
+static PyObject *new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    PyObject *params, *data;
+    Py_ssize_t room;
+    int flags;
+
+    if (keywords || !PyArg_ParseTuple(arguments, "iSnS", &flags, &params, &room, &data))
+        return NULL;
+    if (room < 1) {
+        PyErr_Format(PyExc_ValueError, "Gather: a body of %zd bytes", room);
+        return NULL;
+    }
+    return (PyObject *)gather_begin(type, flags, params, (size_t)room, (unsigned char *)PyBytes_AS_STRING(data),
+                                    (size_t)PyBytes_GET_SIZE(data));
+}
+
+static void dealloc(Gather *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    Py_XDECREF(self->params);
+    Py_XDECREF(self->body);
+    Py_XDECREF(self->rest);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *get_rest(Gather *self, void *Py_UNUSED(ignored))
+{
+    return Py_NewRef(self->rest ? self->rest : Py_None);
+}
+
+static PyObject *get_pouring(Gather *self, void *Py_UNUSED(ignored))
+{
+    if (!self->left && !self->padding)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(inn)", 1, (Py_ssize_t)self->left, (Py_ssize_t)self->padding);
+}
+
+static PyObject *get_header(Gather *self, void *Py_UNUSED(ignored))
+{
+    return PyBytes_FromStringAndSize((char *)self->header, self->rest ? 0 : self->have);
+}
+
+static PyObject *get_since_mark(Gather *self, void *Py_UNUSED(ignored))
+{
+    return PyLong_FromSize_t(self->size - self->mark);
+}
+
+static PyMethodDef methods[] = {
+    {"fill", (PyCFunction)fill, METH_O, fill_doc},
+    {"content", (PyCFunction)content, METH_NOARGS, content_doc},
+    {NULL, NULL, 0, NULL},
+};
+static PyMemberDef members[] = {
+    {"flags", T_INT, offsetof(Gather, flags), READONLY, "of BEGIN_REQUEST"},
+    {"params", T_OBJECT, offsetof(Gather, params), READONLY, "of the request"},
+    {"held", T_PYSSIZET, offsetof(Gather, room), READONLY, "bytes of memory that it takes"},
+    {"size", T_PYSSIZET, offsetof(Gather, size), READONLY, "bytes of the body that have come"},
+    {"moved", T_DOUBLE, offsetof(Gather, moved), READONLY, "when PROGRESS bytes had last come, monotonic seconds"},
+    {"ended", T_BOOL, offsetof(Gather, ended), READONLY, "the input has ended"},
+    {NULL, 0, 0, 0, NULL},
+};
+static PyGetSetDef attributes[] = {
+    {"rest", (getter)get_rest, NULL, "what came and is not the body's, or None", NULL},
+    {"pouring", (getter)get_pouring, NULL, "the record under way, as receiving.py has it, or None", NULL},
+    {"header", (getter)get_header, NULL, "what has come of the next record's header", NULL},
+    {"since_mark", (getter)get_since_mark, NULL, "bytes that have come since `moved`", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+static PyType_Slot slots[] = {
+    {Py_tp_doc, (void *)type_doc}, {Py_tp_new, new}, {Py_tp_dealloc, dealloc}, {Py_tp_methods, methods},
+    {Py_tp_members, members}, {Py_tp_getset, attributes}, {0, NULL},
+};
+
+PyType_Spec gather_spec = {
+    .name = "luafcgid2._fastpath.Gather",
+    .basicsize = sizeof(Gather),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = slots,
+};
