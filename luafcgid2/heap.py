@@ -21,8 +21,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 # Bytes.  Larger blocks come from the kernel, at the price of a page fault for each of their pages, every time.  On 32
 # bits glibc takes no more than half a megabyte.
 LARGE = (4 << 20) if ctypes.sizeof(ctypes.c_size_t) > 4 else (512 << 10)
-# What is free at the end of the heap stays until there is nothing to do, up to this: or uploads and answers of a megabyte,
-# of all threads, would fault in their pages again each time.
+# What is free at the end of the heap stays until there is nothing to do, up to this: or uploads and answers of a
+# megabyte, of all threads, would fault in their pages again each time.
 KEPT = 4 * LARGE
 SETTINGS = {M_ARENA_MAX: 1, M_MMAP_THRESHOLD: LARGE, M_TRIM_THRESHOLD: KEPT}
 # A worker that has grown by less is not worth the milliseconds that looking through its heap takes.
