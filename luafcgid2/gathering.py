@@ -37,19 +37,29 @@ class Gathering:
         self.server.bodies.add(gather)
         if gather.rest is None and not gather.ended and not crowded(self.server.bodies, self.server.limits):
             return False
-        return self._end_gather()
+        return self._go_on()
 
     def fill(self) -> bool:
         """Read all that is there; True if there may be more to read at once.  Raises OSError."""
         gather = self.gather
-        self.seat.bytes_in += gather.fill(self.fileno())
+        try:
+            self.seat.bytes_in += gather.fill(self.fileno())
+        except MemoryError:
+            # What was read is lost.
+            self.close()
+            raise
         if gather.rest is None and not gather.ended:
             return False
-        return self._end_gather()
+        return self._go_on()
 
-    def _end_gather(self) -> bool:
+    def _go_on(self) -> bool:
         gather = self.gather
-        rest = self.scatter()
+        try:
+            rest = self.scatter()
+        except BaseException:
+            # The web server must not wait for an answer that never comes.
+            self.close()
+            raise
         if gather.ended:
             return self.feed(b"")
         # It is counted again.
@@ -82,4 +92,8 @@ class Gathering:
 
     def fileno(self) -> int:
         """The descriptor."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the socket."""
         raise NotImplementedError

@@ -8,14 +8,16 @@
 /* A shorter body is hardly worth it. */
 static const size_t LEAST = 4096;
 
-/* Counts what was read; an error is found again by Python. */
+/* Reads, and counts what was read.  A broken connection has ended, whatever its error is. */
 static int fill(FastPath *self, Call *call, Gather *gather)
 {
     long long taken;
     int done = gather_fill(gather, call->fd, &taken);
 
-    if (done < 0)
+    if (done < 0) {
         PyErr_Clear();
+        gather->ended = 1;
+    }
     return field_add(call->seat, self->seat[SEAT_BYTES_IN], taken) < 0 ? -1 : done != 0;
 }
 
@@ -37,10 +39,14 @@ Gather *upload_begin(FastPath *self, Call *call, size_t size)
     gather = gather_begin((PyTypeObject *)self->objects[GATHER_TYPE], request->flags, params, room,
                           (const unsigned char *)request->body, request->body_size);
     Py_DECREF(params);
-    if (gather)
-        gather->drained = size < RECV_SIZE;
-    if (gather && (field_add(call->seat, self->seat[SEAT_BYTES_IN], (long long)size) < 0
-                   || (!gather->rest && fill(self, call, gather) < 0)))
+    if (!gather) {
+        /* There is no memory for all that is announced: there may be for what comes, or a file. */
+        PyErr_Clear();
+        return NULL;
+    }
+    gather->drained = size < RECV_SIZE;
+    if (field_add(call->seat, self->seat[SEAT_BYTES_IN], (long long)size) < 0
+            || (!gather->rest && fill(self, call, gather) < 0))
         Py_CLEAR(gather);
     return gather;
 }
@@ -73,7 +79,8 @@ int upload_read(FastPath *self, Call *call, Gather *gather, Claim *lock)
     PyObject *connection = call->connection, *answer = NULL;
     int done = fill(self, call, gather), outcome;
 
-    if (done < 0)
+    /* There is something to do, as the main thread sees by the number. */
+    if (done < 0 || field_add(call->seat, self->seat[SEAT_SERIAL], 1) < 0)
         return connection_give_up(self, call, lock);
     if (!done) {
         /* It goes on waiting as before: how far it has come is looked at when its time is over. */

@@ -69,11 +69,13 @@ def exchange(worker, *pieces, until=None):
         client.settimeout(PATIENCE)
         client.connect(worker.address)
         found = b""
+        # What is refused may have been answered before.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for piece in pieces:
                 client.sendall(piece)
             if until is None:
                 client.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
             while until is None or len(found) < until:
                 data = client.recv(1 << 20)
                 if not data:
