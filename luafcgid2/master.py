@@ -29,6 +29,7 @@ from .door import Door
 from .errors import BootError
 from .guards import Guards
 from .handoff import Handoff
+from .heap import Heap
 from .kept import Kept
 from .listener import Listener, adopt, open_listener
 from .notify import Notifier
@@ -85,8 +86,7 @@ class Master:
         self.changeover, self.door = Changeover(self), Door(self)
         self.watchers: List[Any] = []
         self.pulse: Optional[float] = None          # when the watchers tick next
-        self.stopping = False
-        self.announced = False
+        self.stopping = self.announced = False
         self.boot_error = ""                        # what the last worker that could not boot said
         self.failure = ""                           # why the server gives up
         self.poll = select.poll()
@@ -137,7 +137,7 @@ class Master:
     def _settle(self, identity: Optional[privileges.Identity]) -> None:
         """Everything that the workers shall inherit is there; become the user and prepare the memory."""
         self.use(self.config)
-        self.engine = Engine(self.config.lua_version)
+        self.engine, self.heap = Engine(self.config.lua_version), Heap()
         self.engine.prelude()
         later.load_what_cannot_be_read_by(identity)
         privileges.become(identity)
@@ -323,7 +323,7 @@ class Master:
         try:
             self.enter_child()
             code = Worker(number, config, self.engine, self.listener.socket, self.scoreboard, self.alive_pipe.fd,
-                          self.logger, self.boot_pipe.write_fd, self.handoff, self.kept.writer(number)).run()
+                          self.logger, self.boot_pipe.write_fd, self.handoff, self.kept.writer(number), self.heap).run()
         except BootError as error:
             code = error.exit_code
             self.boot_pipe.cannot(str(error))

@@ -128,7 +128,7 @@ def make_pool(config: Any, engine: Engine, scoreboard: Any, sessions: SessionSer
         own = sessions.for_state()
         return {"form": Form(forms).call, **{name: getattr(own, method) for name, method in HOST_CALLS.items()}}
 
-    services = Services(engine, settings(config, engine), logger, calls, per_state, config.script_max_memory)
+    services = Services(engine, lambda: settings(config, engine), logger, calls, per_state, config.script_max_memory)
     rules = Rules(config.lua_states, config.lua_max_states, config.lua_total_states,
                   config.min_file_info_time / 1000, config.use_file_checksum, config.startup_script,
                   config.on_reload_error == "last-good" and not config.show_errors)
@@ -203,8 +203,9 @@ def make_poller(config: Any, listener: socket.socket, server: Server, logger: lo
     complaints = Complaints(logger)
     timeouts = Timeouts(config.header_timeout, config.read_timeout, config.send_timeout, config.max_connections,
                         complaints)
-    allowed = clients(config.allowed_clients, os.environ)
-    if not allowed or listener.family not in (socket.AF_INET, socket.AF_INET6):
+    over_ip = listener.family in (socket.AF_INET, socket.AF_INET6)
+    allowed = clients(config.allowed_clients, os.environ) if over_ip else ()
+    if not allowed:
         return Poller(listener, server, config.max_connections, timeouts, complaints, handoff)
     accept = Allowed(listener, allowed, complaints).accept
     return Poller(listener, server, config.max_connections, timeouts, complaints, handoff, accept)
@@ -227,10 +228,9 @@ def make_fastpath(config: Any, poller: Poller, server: Server, responder: Respon
 
 
 def make_monitor(config: Any, slot: Any, seats: List[Seat], pool: StatePool, poller: Poller, access: Optional[Any],
-                 logger: logging.Logger) -> Monitor:
+                 logger: logging.Logger, heap: Heap) -> Monitor:
     """Who watches over the threads; before they start, because it makes the settings that all of them inherit."""
     schedule(config.scheduling)
-    heap = Heap()
     heap.configure()
     return Monitor(slot, seats, pool, logger, config.request_timeout, config.slow_log_time,
                    bool(config.memory_budget), poller.count, access, heap.trim)

@@ -27,6 +27,7 @@ import setproctitle
 from . import log
 from .accesslog import open_log
 from .errors import BootError, Error
+from .heap import Heap
 from .popen import Popens
 from .ready import Reporter
 from .relay import Relay, is_long
@@ -56,15 +57,16 @@ class Worker:
     `index` counts from 0; `listener` is the bound socket; `master_pipe` reads EOF when the master is gone;
     b"1" is written to `ready_fd` once connections are accepted, b"2" whenever it wakes up; the slot's `awake` is
     1 from then on, until it sleeps again.  `handoff` (handoff.Handoff): by which workers leave each other their
-    connections, when the slot's `heirs` says that others stay.  `kept` (kept.Writer) keeps failed requests.
+    connections, when the slot's `heirs` says that others stay.  `kept` (kept.Writer) keeps failed requests.  `heap` was
+    made before the fork, in pages that all workers share.
     """
 
     def __init__(self, index: int, config: Any, engine: Any, listener: socket.socket, scoreboard: Any,
                  master_pipe: int, logger: logging.Logger, ready_fd: Optional[int] = None,
-                 handoff: Any = None, kept: Any = None) -> None:
+                 handoff: Any = None, kept: Any = None, heap: Optional[Heap] = None) -> None:
         self._index, self._config, self._engine, self._scoreboard = index, config, engine, scoreboard
         self._listener, self._master_pipe, self._logger, self._ready_fd = listener, master_pipe, logger, ready_fd
-        self._slot, self._handoff, self._kept = scoreboard.slot(index), handoff, kept
+        self._slot, self._handoff, self._kept, self._heap = scoreboard.slot(index), handoff, kept, heap or Heap()
         self._seats = [Seat(number, self._slot.lines[number]) for number in range(config.worker_threads)]
         self._spare_seat = Seat(config.worker_threads)
         self._relay = Relay()
@@ -107,7 +109,8 @@ class Worker:
         self._poller = make_poller(config, self._listener, self._server, self._logger, self._handoff)
         self._fast = make_fastpath(config, self._poller, self._server, self._responder, self._pool, self._relay,
                                    scoreboard, access, self._logger)
-        self._monitor = make_monitor(config, self._slot, self._seats, self._pool, self._poller, access, self._logger)
+        self._monitor = make_monitor(config, self._slot, self._seats, self._pool, self._poller, access, self._logger,
+                                     self._heap)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         threading.stack_size(self._engine.stack)

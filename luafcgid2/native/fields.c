@@ -2,23 +2,39 @@
 
 #include <structmember.h>
 
+/* As an attribute of the class, but borrowed: a reference is written into the object, and would make a copy of its page in
+ * each worker.  NULL where there is none, or with an exception set. */
+static PyObject *look_up(PyObject *type, const char *name)
+{
+    PyObject *bases = ((PyTypeObject *)type)->tp_mro, *key = PyUnicode_FromString(name), *found = NULL;
+
+    for (Py_ssize_t index = 0; key && !found && !PyErr_Occurred() && index < PyTuple_GET_SIZE(bases); index++) {
+        PyObject *names = ((PyTypeObject *)PyTuple_GET_ITEM(bases, index))->tp_dict;
+
+        /* Classes that are Python's own may keep theirs elsewhere. */
+        found = names ? PyDict_GetItemWithError(names, key) : NULL;
+    }
+    Py_XDECREF(key);
+    return found;
+}
+
 int fields_find(PyObject *type, const char *const *names, Field *fields)
 {
+    if (!PyType_Check(type)) {
+        PyErr_Format(PyExc_TypeError, "%R is no class", type);
+        return -1;
+    }
     for (; *names; names++, fields++) {
-        PyObject *found = PyObject_GetAttrString(type, *names);
+        PyObject *found = look_up(type, *names);
 
-        if (!found && PyErr_ExceptionMatches(PyExc_AttributeError))
-            PyErr_Format(PyExc_TypeError, "%R has no slot %s", type, *names);
-        if (!found)
+        if (!found && PyErr_Occurred())
             return -1;
-        if (Py_TYPE(found) != &PyMemberDescr_Type
+        if (!found || Py_TYPE(found) != &PyMemberDescr_Type
                 || ((PyMemberDescrObject *)found)->d_member->type != T_OBJECT_EX) {
             PyErr_Format(PyExc_TypeError, "%R has no slot %s", type, *names);
-            Py_DECREF(found);
             return -1;
         }
         *fields = ((PyMemberDescrObject *)found)->d_member->offset;
-        Py_DECREF(found);
     }
     return 0;
 }

@@ -56,7 +56,7 @@ class House:
         def per_state():
             own = sessions.for_state()
             return {name: getattr(own, method) for name, method in wiring.HOST_CALLS.items()}
-        services = Services(engine, wiring.settings(settings, engine), logger, {}, per_state)
+        services = Services(engine, lambda: wiring.settings(settings, engine), logger, {}, per_state)
         self.pool = StatePool(services, Rules(**rules), lambda: self.generation, logger)
         self._ticks = 0
 
@@ -112,6 +112,15 @@ def house(engine, tmp_path):
         one.check_counts()
         one.pool.close()
         assert one.pool._total == 0
+
+
+def test_what_only_states_need_is_made_with_the_first_one(house):
+    there = house()
+    services = there.pool._services
+    assert not {"settings", "core", "interrupter"} & set(vars(services)), "a worker without a state is smaller"
+    there.write("function main() Send('x') end")
+    assert there.ask() == "x"
+    assert {"settings", "core", "interrupter"} <= set(vars(services)) and services.interrupter is not None
 
 
 class TestClones:
