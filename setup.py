@@ -1,7 +1,7 @@
 """The compiled part of the package; setup.cfg says everything else."""
 from setuptools import Extension, setup
 
-PARTS = ("fastpath", "claim", "connections", "crossing", "fields", "gather", "request", "uploads")
+PARTS = ("fastpath", "claim", "connections", "crossing", "fields", "gather", "gather_type", "request", "uploads")
 SOURCES = ["luafcgid2/native/%s.c" % name for name in PARTS]
 HEADERS = ["luafcgid2/native/%s.h" % name for name in ("fastpath", "fields", "gather", "request")]
 

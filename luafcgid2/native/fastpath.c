@@ -14,9 +14,9 @@
 #include <structmember.h>
 
 static const char *const object_names[OBJECTS + 1] = {
-    "connections", "waiting", "bodies", "ready", "routes", "pages", "short", "heavy", "closing", "relay", "server", "poller",
-    "pool", "seat_type", "entry_type", "state_type", "bounded_type", "route_type", "relay_type", "target_type",
-    "connection_type", "claim_type", "gather_type", "buckets", "cells", NULL};
+    "connections", "waiting", "bodies", "ready", "routes", "pages", "short", "heavy", "closing", "relay", "server",
+    "poller", "pool", "seat_type", "entry_type", "state_type", "bounded_type", "route_type", "relay_type",
+    "target_type", "connection_type", "claim_type", "gather_type", "buckets", "cells", NULL};
 static const char *const attribute_names[NAMES] = {
     "run", "checkin", "lift", "concluded", "draining", "accepting", "resume", "welcome",
     "unsent", "settle", "again", "refused", "close"};
@@ -225,7 +225,8 @@ static int init(FastPath *self, PyObject *arguments, PyObject *keywords)
     if (!PyDict_Check(self->objects[CONNECTIONS]) || !PyDict_Check(self->objects[ROUTES])
             || !PySet_Check(self->objects[WAITING]) || !PySet_Check(self->objects[BODIES])
             || !PyTuple_Check(self->objects[PAGES])) {
-        PyErr_SetString(PyExc_TypeError, "FastPath: connections, routes, waiting, bodies, pages: dict, dict, set, set, tuple");
+        PyErr_SetString(PyExc_TypeError,
+                        "FastPath: connections, routes, waiting, bodies, pages: dict, dict, set, set, tuple");
         return -1;
     }
     return take_numbers(self, numbers) < 0 ? -1 : take_fields(self);

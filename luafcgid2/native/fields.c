@@ -2,8 +2,8 @@
 
 #include <structmember.h>
 
-/* As an attribute of the class, but borrowed: a reference is written into the object, and would make a copy of its page in
- * each worker.  NULL where there is none, or with an exception set. */
+/* As an attribute of the class, but borrowed: a reference is written into the object, and would make a copy of its page
+ * in each worker.  NULL where there is none, or with an exception set. */
 static PyObject *look_up(PyObject *type, const char *name)
 {
     PyObject *bases = ((PyTypeObject *)type)->tp_mro, *key = PyUnicode_FromString(name), *found = NULL;

@@ -1,9 +1,10 @@
 /* One large body while it arrives: read from the socket straight to where the script's string is made of it.
  *
- * In: a request of a Responder with id 1 whose params are whole, how long its body is said to be, a descriptor.  Out: the
- * body in one bytes object, and what came behind it, or instead of it, which is Python's.  The headers between the pieces of content are received into buffers of their own, as if each
- * record were as long as the one before it, which is what nginx and lighttpd send; where one is not, what was received
- * behind its header is copied to where it belongs.  FastCGI 1.0, sections 3.3 and 5.3.
+ * In: a request of a Responder with id 1 whose params are whole, how long its body is said to be, a descriptor.  Out:
+ * the body in one bytes object, and what came behind it, or instead of it, which is Python's.  The headers between the
+ * pieces of content are received into buffers of their own, as if each record were as long as the one before it, which
+ * is what nginx and lighttpd send; where one is not, what was received behind its header is copied to where it belongs.
+ * FastCGI 1.0, sections 3.3 and 5.3.
  *
  * The GIL is held all the time, and whoever calls has the connection's lock; nothing here waits.
  */
@@ -12,7 +13,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <structmember.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -222,28 +222,8 @@ int gather_fill(Gather *self, int fd, long long *taken)
     return 1;
 }
 
-PyDoc_STRVAR(fill_doc, "fill(descriptor)\n--\n\nRead all that is there; the number of bytes.  Raises OSError.");
-
-static PyObject *fill(Gather *self, PyObject *argument)
-{
-    long fd = PyLong_AsLong(argument);
-    long long taken;
-
-    if ((fd == -1 && PyErr_Occurred()) || gather_fill(self, (int)fd, &taken) < 0)
-        return NULL;
-    return PyLong_FromLongLong(taken);
-}
-
-PyDoc_STRVAR(content_doc, "content()\n--\n\nThe body, as far as it has come.");
-
-static PyObject *content(Gather *self, PyObject *Py_UNUSED(ignored))
-{
-    if (self->size == self->room)
-        return Py_NewRef(self->body);
-    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self->body), (Py_ssize_t)self->size);
-}
-
-Gather *gather_begin(PyTypeObject *type, int flags, PyObject *params, size_t room, const unsigned char *data, size_t size)
+Gather *gather_begin(PyTypeObject *type, int flags, PyObject *params, size_t room, const unsigned char *data,
+                     size_t size)
 {
     Gather *self = (Gather *)type->tp_alloc(type, 0);
 
@@ -267,90 +247,3 @@ int gather_is_whole(const Gather *self)
     return self->drained && self->rest && self->size == self->room && PyBytes_GET_SIZE(self->rest) == HEADER_SIZE
         && memcmp(PyBytes_AS_STRING(self->rest), request_end, HEADER_SIZE) == 0;
 }
-
-PyDoc_STRVAR(type_doc,
-    "Gather(flags, params, room, data)\n--\n\n"
-    "A request with `params` and a body of `room` bytes, whose STDIN records begin with `data`.  Raises ValueError and "
-    "MemoryError.");
-
-static PyObject *new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
-{
-    PyObject *params, *data;
-    Py_ssize_t room;
-    int flags;
-
-    if (keywords || !PyArg_ParseTuple(arguments, "iSnS", &flags, &params, &room, &data))
-        return NULL;
-    if (room < 1) {
-        PyErr_Format(PyExc_ValueError, "Gather: a body of %zd bytes", room);
-        return NULL;
-    }
-    return (PyObject *)gather_begin(type, flags, params, (size_t)room, (unsigned char *)PyBytes_AS_STRING(data),
-                                    (size_t)PyBytes_GET_SIZE(data));
-}
-
-static void dealloc(Gather *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-
-    Py_XDECREF(self->params);
-    Py_XDECREF(self->body);
-    Py_XDECREF(self->rest);
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-static PyObject *get_rest(Gather *self, void *Py_UNUSED(ignored))
-{
-    return Py_NewRef(self->rest ? self->rest : Py_None);
-}
-
-static PyObject *get_pouring(Gather *self, void *Py_UNUSED(ignored))
-{
-    if (!self->left && !self->padding)
-        Py_RETURN_NONE;
-    return Py_BuildValue("(inn)", 1, (Py_ssize_t)self->left, (Py_ssize_t)self->padding);
-}
-
-static PyObject *get_header(Gather *self, void *Py_UNUSED(ignored))
-{
-    return PyBytes_FromStringAndSize((char *)self->header, self->rest ? 0 : self->have);
-}
-
-static PyObject *get_since_mark(Gather *self, void *Py_UNUSED(ignored))
-{
-    return PyLong_FromSize_t(self->size - self->mark);
-}
-
-static PyMethodDef methods[] = {
-    {"fill", (PyCFunction)fill, METH_O, fill_doc},
-    {"content", (PyCFunction)content, METH_NOARGS, content_doc},
-    {NULL, NULL, 0, NULL},
-};
-static PyMemberDef members[] = {
-    {"flags", T_INT, offsetof(Gather, flags), READONLY, "of BEGIN_REQUEST"},
-    {"params", T_OBJECT, offsetof(Gather, params), READONLY, "of the request"},
-    {"held", T_PYSSIZET, offsetof(Gather, room), READONLY, "bytes of memory that it takes"},
-    {"size", T_PYSSIZET, offsetof(Gather, size), READONLY, "bytes of the body that have come"},
-    {"moved", T_DOUBLE, offsetof(Gather, moved), READONLY, "when PROGRESS bytes had last come, monotonic seconds"},
-    {"ended", T_BOOL, offsetof(Gather, ended), READONLY, "the input has ended"},
-    {NULL, 0, 0, 0, NULL},
-};
-static PyGetSetDef attributes[] = {
-    {"rest", (getter)get_rest, NULL, "what came and is not the body's, or None", NULL},
-    {"pouring", (getter)get_pouring, NULL, "the record under way, as receiving.py has it, or None", NULL},
-    {"header", (getter)get_header, NULL, "what has come of the next record's header", NULL},
-    {"since_mark", (getter)get_since_mark, NULL, "bytes that have come since `moved`", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-static PyType_Slot slots[] = {
-    {Py_tp_doc, (void *)type_doc}, {Py_tp_new, new}, {Py_tp_dealloc, dealloc}, {Py_tp_methods, methods},
-    {Py_tp_members, members}, {Py_tp_getset, attributes}, {0, NULL},
-};
-
-PyType_Spec gather_spec = {
-    .name = "luafcgid2._fastpath.Gather",
-    .basicsize = sizeof(Gather),
-    .flags = Py_TPFLAGS_DEFAULT,
-    .slots = slots,
-};

@@ -39,7 +39,8 @@ FAST_CALLS = {"call": 1, "c_call": 1}
 
 
 class Trace:
-    """strace on a worker, while `with` lasts; `calls` is name -> how often."""
+    """strace on a worker, while `with` lasts; `calls` is name -> how often its threads made it.  The main thread serves
+    nothing, but cleans up whenever it is long until the next request."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker, self._path = worker, os.path.join(worker.folder, "trace")
@@ -55,7 +56,8 @@ class Trace:
         self._process.send_signal(signal.SIGINT)
         self._process.wait(PATIENCE)
         with open(self._path) as file:
-            self.calls = collections.Counter(re.findall(r"^\d+ +(\w+)\(", file.read(), re.MULTILINE))
+            found = re.findall(r"^(\d+) +(\w+)\(", file.read(), re.MULTILINE)
+        self.calls = collections.Counter(name for thread, name in found if int(thread) != self._worker.pid)
 
 
 def looks(calls: Dict[str, int]) -> int:

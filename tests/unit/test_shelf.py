@@ -31,11 +31,13 @@ def house(engine, tmp_path):
 
 @pytest.fixture
 def compiled(engine, monkeypatch):
-    """The names of the chunks that are compiled."""
+    """The names of the scripts that are compiled."""
     names, compile_ = [], engine.compile
 
     def noted(source, name, strip=False):
-        names.append(os.path.basename(name).decode())
+        # The prelude and what the settings hold are no files.
+        if name.startswith(b"@"):
+            names.append(os.path.basename(name).decode())
         return compile_(source, name, strip)
     monkeypatch.setattr(engine, "compile", noted)
     return names
