@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Optional
 
-from .body import crowded
+from .body import SMALL, crowded
 from .receiving import Pouring
 from .records import RESPONDER
 
@@ -34,10 +34,11 @@ class Gathering:
     def take_up(self, gather: Any) -> bool:
         """Go on with an upload; as `begin_with`."""
         self.gather = gather
-        self.server.bodies.add(gather)
-        if gather.rest is None and not gather.ended and not crowded(self.server.bodies, self.server.limits):
-            return False
-        return self._go_on()
+        if gather.held > SMALL:
+            self.server.bodies.add(gather)
+            if crowded(self.server.bodies, self.server.limits):
+                return self._go_on()
+        return self._go_on() if gather.done else False
 
     def fill(self) -> bool:
         """Read all that is there; True if there may be more to read at once.  Raises OSError."""
@@ -48,9 +49,7 @@ class Gathering:
             # What was read is lost.
             self.close()
             raise
-        if gather.rest is None and not gather.ended:
-            return False
-        return self._go_on()
+        return self._go_on() if gather.done else False
 
     def _go_on(self) -> bool:
         gather = self.gather

@@ -4,23 +4,15 @@
  * order, for a script that has a route and an idle state and gives its whole answer as bytes.  All else is left to them:
  * before the crossing by UNFIT, after it by their `concluded`. */
 #define _GNU_SOURCE 1
+#include "clock.h"
 #include "fastpath.h"
 
 #include <string.h>
-#include <time.h>
 
 /* A script's own time in its answer, from so many seconds on; the prelude has written 0 ms. */
 static const double STAMPED = 0.001;
 /* Where the status stands in an answer, behind its name. */
 enum { STATUS_AT = 8 };
-
-static double monotonic(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 /* Whether the request may be for a page of the server itself. */
 static int may_be_page(FastPath *self, const Request *request)

@@ -9,16 +9,16 @@
  * The GIL is held all the time, and whoever calls has the connection's lock; nothing here waits.
  */
 #define _GNU_SOURCE 1
+#include "clock.h"
 #include "gather.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
 
 /* SPARE: more than can come where only the end is to come, so that a read tells whether something is behind it. */
-enum { STDIN = 5, RECORDS = 8, MAX_PADDING = 255, SPARE = 16 };
+enum { RECORDS = 8, MAX_PADDING = 255, SPARE = 16 };
 
 /* Where one read puts what it gets: content, then by turns the padding and header in front of a record, and the content
  * of it; the last record has none. */
@@ -171,14 +171,6 @@ static int accept_read(Gather *self, const Plan *plan, size_t size)
     return 0;
 }
 
-static double monotonic(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 static void note_progress(Gather *self)
 {
     if (self->size - self->mark < (size_t)PROGRESS)
@@ -190,7 +182,7 @@ static void note_progress(Gather *self)
 int gather_fill(Gather *self, int fd, long long *taken)
 {
     *taken = 0;
-    while (!self->rest && !self->ended) {
+    while (!gather_is_done(self)) {
         Plan plan;
         struct msghdr message = {.msg_iov = plan.parts};
         ssize_t size;
@@ -216,7 +208,7 @@ int gather_fill(Gather *self, int fd, long long *taken)
         }
         note_progress(self);
         self->drained = (size_t)size < plan.size;
-        if (self->drained && !self->rest && !self->ended)
+        if (self->drained && !gather_is_done(self))
             return 0;
     }
     return 1;

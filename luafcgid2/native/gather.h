@@ -34,6 +34,12 @@ extern PyType_Spec gather_spec;
 Gather *gather_begin(PyTypeObject *type, int flags, PyObject *params, size_t room, const unsigned char *data,
                      size_t size);
 
+/* Whether no more is to be read: the rest is Python's, or the input has ended. */
+static inline int gather_is_done(const Gather *self)
+{
+    return self->rest || self->ended;
+}
+
 /* Whether all of the body is there, and the end of its stream, and nothing else was. */
 int gather_is_whole(const Gather *self);
 

@@ -61,6 +61,11 @@ static PyObject *get_rest(Gather *self, void *Py_UNUSED(ignored))
     return Py_NewRef(self->rest ? self->rest : Py_None);
 }
 
+static PyObject *get_done(Gather *self, void *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(gather_is_done(self));
+}
+
 static PyObject *get_pouring(Gather *self, void *Py_UNUSED(ignored))
 {
     if (!self->left && !self->padding)
@@ -93,6 +98,7 @@ static PyMemberDef members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 static PyGetSetDef attributes[] = {
+    {"done", (getter)get_done, NULL, "no more is to be read", NULL},
     {"rest", (getter)get_rest, NULL, "what came and is not the body's, or None", NULL},
     {"pouring", (getter)get_pouring, NULL, "the record under way, as receiving.py has it, or None", NULL},
     {"header", (getter)get_header, NULL, "what has come of the next record's header", NULL},

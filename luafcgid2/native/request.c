@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { BEGINNING = 20, SHORTEST = 41, FLAGS_AT = 10, STDIN = 5 };
+enum { BEGINNING = 20, SHORTEST = 41, FLAGS_AT = 10 };
 
 /* BEGIN_REQUEST of a Responder, with the flags left out, and the first half of PARAMS' header. */
 static const unsigned char beginning[BEGINNING] = {1, 1, 0, 1, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 4, 0, 1};

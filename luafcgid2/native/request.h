@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-enum { HEADER_SIZE = 8, KEEP_CONN = 1, MAX_CONTENT = 65528, CLOSING_SIZE = 24 };
+enum { STDIN = 5, HEADER_SIZE = 8, KEEP_CONN = 1, MAX_CONTENT = 65528, CLOSING_SIZE = 24 };
 
 typedef struct {
     int flags;

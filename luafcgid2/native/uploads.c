@@ -46,7 +46,7 @@ Gather *upload_begin(FastPath *self, Call *call, size_t size)
     }
     gather->drained = size < RECV_SIZE;
     if (field_add(call->seat, self->seat[SEAT_BYTES_IN], (long long)size) < 0
-            || (!gather->rest && fill(self, call, gather) < 0))
+            || (!gather_is_done(gather) && fill(self, call, gather) < 0))
         Py_CLEAR(gather);
     return gather;
 }

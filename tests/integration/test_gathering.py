@@ -16,16 +16,18 @@ from types import SimpleNamespace
 
 import pytest
 from harness import PATIENCE, accepts, wait_until
-from test_fastpath import both, exchange, unread
+from test_fastpath import both, exchange, stopped, unread
 from test_native import leading, make
 from test_poller import connected
 from test_worker import Worker
 
 from luafcgid2 import fastpath, records
+from luafcgid2.body import SMALL
 from luafcgid2.params import encode
 from luafcgid2.records import HEADER_SIZE, KEEP_CONN, STDIN, begin, header
 from luafcgid2.relay import Relay
 from luafcgid2.seat import Seat
+from luafcgid2.timeouts import PROGRESS
 
 pytestmark = pytest.mark.skipif(not fastpath.BUILT, reason="the fast path is not built here")
 END = header(STDIN, 1, 0)
@@ -61,21 +63,14 @@ def pair():
 
 
 def pour(target, data, pieces):
-    """Send `data` in `pieces`, filling `target` after each; how many bytes it says were read."""
-    taken = 0
+    """Send `data` in `pieces`, filling `target` after each, until it wants no more."""
     with pair() as (ours, theirs):
         for start, stop in zip([0, *pieces], [*pieces, len(data)]):
             theirs.sendall(data[start:stop])
-            taken += target.fill(ours.fileno())
-            if target.rest is not None:
-                # It reads no further then.
-                ours.setblocking(False)
-                with contextlib.suppress(BlockingIOError):
-                    while True:
-                        taken += len(ours.recv(MEGABYTE))
-                theirs.sendall(data[stop:])
-                break
-    return taken
+            taken = target.fill(ours.fileno())
+            if target.done:
+                return
+            assert taken == stop - start
 
 
 @pytest.mark.parametrize("size, padding", [(32768, 0), (65535, 1), (65528, 0), (100, 4), (1, 0), (4096, 255)])
@@ -101,7 +96,7 @@ def test_a_body_in_records_of_many_sizes_is_put_together_whatever_the_pieces(see
     if found.rest is None:
         pour(found, data[first:], [piece for piece in pieces if piece])
     assert found.content() == body
-    assert found.rest is not None and behind.startswith(found.rest[:HEADER_SIZE])
+    assert found.done and len(found.rest) >= HEADER_SIZE and behind.startswith(found.rest)
     assert (found.pouring, found.header) == (None, b"")
 
 
@@ -141,6 +136,18 @@ def test_the_end_of_the_input_and_a_broken_connection_are_told():
     for wrong in ((0, b"", 0, b""), (0, "", 1, b""), (0, b"", 1, None), (0, b"", 1)):
         with pytest.raises((ValueError, TypeError)):
             gather(*wrong)
+
+
+def test_progress_is_what_the_timeouts_call_so():
+    found = gather(0, b"", 10000, b"")
+    with pair() as (ours, theirs):
+        theirs.sendall(header(STDIN, 1, 10000) + bytes(PROGRESS - 1))
+        found.fill(ours.fileno())
+        before = found.moved
+        assert found.since_mark == PROGRESS - 1
+        theirs.sendall(b"x")
+        found.fill(ours.fileno())
+        assert found.since_mark == 0 and found.moved > before
 
 
 SCRIPTS = {
@@ -280,6 +287,21 @@ def test_an_upload_is_gathered(tmp_path, monkeypatch):
         assert taken[0].rest == END and not poller._server.bodies
 
 
+def test_what_comes_behind_an_upload_that_just_fills_a_read_is_served():
+    with receivers() as workers, workers[0].client() as client:
+        worker = workers[0]
+        # The fast path serves scripts that have a state.
+        for name in ("hello.lua", "sum.lua"):
+            assert client.request(worker.params(name)).status == 200
+        size = 65536 - len(opening(worker, flags=KEEP_CONN, length=50000)) - 3 * HEADER_SIZE - len(END)
+        data = opening(worker, flags=KEEP_CONN, length=size) + cut(bytes(size), 30000) + END
+        assert len(data) == 65536
+        with stopped(worker):
+            client.send_raw(data + worker.records(flags=KEEP_CONN))
+        assert client.read_response().body == answer_to(bytes(size))
+        assert client.read_response().body == b"hello"
+
+
 @contextlib.contextmanager
 def uploading(worker, length=200000, sent=50000, flags=0):
     """A connection with an upload under way, of which what was sent is read."""
@@ -329,6 +351,23 @@ def test_an_upload_that_finds_no_room_among_the_connections_is_overloaded():
             assert second.read_record() is None
 
 
+@pytest.mark.parametrize("memory, length, filed", [(100000, 200000, True), (1000000, 200000, False)])
+def test_an_upload_goes_to_a_file_where_the_memory_for_bodies_is_full(memory, length, filed):
+    def files():
+        links = ["/proc/%d/fd/%s" % (worker.pid, number) for number in os.listdir("/proc/%d/fd" % worker.pid)]
+        return [where for where in map(os.readlink, links) if where.endswith("(deleted)") and "memfd" not in where]
+
+    with Worker(receive_memory=memory) as worker:
+        with open(os.path.join(worker.folder, "count.lua"), "w") as file:
+            file.write(SCRIPTS["count.lua"])
+        sent = length * 9 // 10
+        with uploading(worker, length, sent) as client:
+            assert len(files()) == filed
+            client.send_raw(cut(bytes(length - sent), 30000) + END)
+            assert client.read_response().body == b"%d %d" % (length, length)
+        assert not files()
+
+
 def test_uploads_that_are_given_up_leave_nothing(tmp_path):
     with connected(tmp_path) as (poller, _client):
         relay, seat = Relay(), Seat(0)
@@ -364,7 +403,7 @@ def test_a_body_for_which_there_is_no_memory_is_taken_as_it_comes():
         with open(os.path.join(worker.folder, "count.lua"), "w") as file:
             file.write(SCRIPTS["count.lua"])
         with worker.client() as client:
-            client.send_raw(opening(worker, "count.lua", length=9 * limit // 10) + cut(bytes(5000), 5000) + END)
+            client.send_raw(opening(worker, "count.lua", length=9 * limit // 10) + cut(bytes(5000), 2500) + END)
             assert client.read_response().body == b"5000 %d" % (9 * limit // 10)
         assert "unexpected" not in worker.log_text()
 
@@ -373,6 +412,17 @@ class Upload(SimpleNamespace):
     """In the place of a Gather."""
 
     __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize("size, counted", [(SMALL, False), (SMALL + 1, True)])
+def test_only_large_uploads_count_for_receive_memory(tmp_path, size, counted):
+    with connected(tmp_path) as (poller, _client):
+        seat = Seat(0)
+        poller.poll()
+        poller.step(seat, lambda: True)
+        [connection] = poller._connections.values()
+        assert not connection.take_up(gather(0, b"x", size, b""))
+        assert len(poller._server.bodies) == counted
 
 
 @pytest.mark.parametrize("method", ["fill", "content"])
@@ -385,11 +435,11 @@ def test_a_connection_for_whose_upload_memory_runs_out_is_closed(tmp_path, metho
         poller.poll()
         poller.step(seat, lambda: True)
         [connection] = poller._connections.values()
-        upload = Upload(rest=None, ended=False, held=1, size=1, flags=0, params=b"", pouring=None, header=b"",
-                        fill=lambda _fd: 0, content=fail, since_mark=0, moved=0.0)
-        assert not connection.take_up(upload)
+        upload = Upload(rest=None, ended=False, done=False, held=SMALL + 1, size=1, flags=0, params=b"", pouring=None,
+                        header=b"", fill=lambda _fd: 0, content=fail, since_mark=0, moved=0.0)
+        assert not connection.take_up(upload) and poller._server.bodies == {upload}
         setattr(upload, method, fail)
-        upload.rest = None if method == "fill" else END
+        upload.rest, upload.done = (None, False) if method == "fill" else (END, True)
         with pytest.raises(MemoryError):
             connection.receive()
         assert client.recv(1) == b"" and not connection.open and not poller._server.bodies

@@ -4,10 +4,11 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from luafcgid2 import records
+from luafcgid2 import delivery, records
 from luafcgid2.delivery import cut_off
 from luafcgid2.seat import Seat
 from luafcgid2.stream import Streams
@@ -114,6 +115,20 @@ def test_a_file_that_became_shorter_leaves_an_answer_that_cannot_be_completed(th
     assert thread.streams.send_file(size) == b"the file has become shorter while it was sent"
     assert thread.seat.stream.problem and not thread.seat.stream.gone
     assert thread.streams.push(b"x") == thread.seat.stream.problem
+
+
+def test_a_web_server_gets_the_time_to_begin_an_answer_that_is_cut_off(thread, monkeypatch):
+    pauses = []
+
+    def sleep(seconds):
+        with pytest.raises(BlockingIOError):
+            thread.received()
+        pauses.append(seconds)
+    monkeypatch.setattr(delivery, "time", SimpleNamespace(sleep=sleep))
+    cut_off(thread.seat.sock, 7, BrokenPipeError())
+    assert not pauses
+    cut_off(thread.seat.sock, 7, ConnectionAbortedError())
+    assert pauses == [delivery.PAUSE] and thread.received() == [(records.ABORT_REQUEST, 7, b"")]
 
 
 def test_only_an_answer_that_was_begun_is_cut_off(thread):
