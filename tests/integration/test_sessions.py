@@ -232,7 +232,9 @@ def test_a_script_that_uses_neither_opens_no_session_file(site: Site, start) -> 
 
     def opened() -> List[str]:
         return [link for pid in master.workers() for link in links(pid) if link.startswith(path)]
-    wait_until(lambda: os.path.exists(path) and not opened(), "a worker looks at the store once when it starts")
+    # A worker makes the file empty, closes it, and opens it again to fill it.
+    wait_until(lambda: os.path.exists(path) and os.path.getsize(path) and not opened(),
+               "a worker looks at the store once when it starts")
     with contextlib.closing(Visitor(master)) as visitor:
         for _ in range(40):
             visitor.ask("respond.lua", body="x")
