@@ -43,8 +43,8 @@ class Guards:
         board.header.shedding = 0
         self._quarantine = Quarantine(board, config.quarantine_strikes, config.quarantine_interval,
                                       config.quarantine_time, config.quarantine_max_time)
-        hard = hard_limit(config.request_timeout, config.request_terminate_timeout)
-        self._policies = (self._stopped, HungWatch(board, hard, config.stop_timeout),
+        self._hard = hard_limit(config.request_timeout, config.request_terminate_timeout)
+        self._policies = (self._stopped, HungWatch(board, self._hard, config.stop_timeout),
                           MemoryBudget(board, config.memory_budget, os.getpid()), self._quarantine)
 
     def next_tick(self) -> Optional[float]:
@@ -78,6 +78,10 @@ class Guards:
         kills, before = procfs.oom_kills(), self._oom_kills
         self._oom_kills = kills
         self._keep(child)
+        # What ran is neither answered nor counted by anybody else.
+        header, lost = self._server.scoreboard.header, len(child.slot.running)
+        header.past_requests += lost
+        header.past_errors += lost
         if child.pid in self._killed or child.late:
             self._killed.discard(child.pid)
             return
@@ -109,10 +113,9 @@ class Guards:
             self._logger.error("%s is killed: %s", child.name, decision.reason)
             header = self._server.scoreboard.header
             header.killed += 1
-            # What runs now is neither answered nor counted by anybody else.
-            lost = len(child.slot.running)
-            for name in ("past_requests", "past_errors", "past_timeouts"):
-                setattr(header, name, getattr(header, name) + lost)
+            # A worker counts those over RequestTimeout itself, unless it cannot.
+            header.past_timeouts += sum(1 for line in child.slot.running if line.overran != line.started
+                                        and 0 < self._hard * SECOND < time.monotonic_ns() - line.started)
             child.killed = True
             self._killed.add(child.pid)
             os.kill(child.pid, signal.SIGKILL)

@@ -42,10 +42,9 @@ class Monitor:
         self._connections, self._access, self._trim = connections, access, trim
         self._evictions = slot.evict
         self._next_slow = self._next_measured = 0.0
-        # By thread: the start of the request that is described in its line, logged as slow, told to end.
+        # By thread: the start of the request that is described in its line, logged as slow.
         self._shown: Dict[int, float] = {}
         self._logged: Dict[int, float] = {}
-        self._ended: Dict[int, float] = {}
 
     def tick(self) -> None:
         """The threads are at work."""
@@ -164,8 +163,9 @@ class Monitor:
             log.slow(self._logger, text(state.version.script.path), text(_request(params)[1]), seconds,
                      state.traceback(run) or "")
         if self._timeout and seconds >= self._timeout:
-            if self._ended.get(number) != started:
-                self._ended[number] = started
+            line, mark = self._slot.lines[number], int(started * 1e9)
+            if line.overran != mark:
+                line.overran = mark
                 self._slot.timeouts += 1
             # Again and again until it is gone: the script may have been about to change coroutines.
             state.interrupt("%s (%s) ran for %.1f s: RequestTimeout is %g s" % (

@@ -35,7 +35,8 @@ WORKER = ("pid", "state", "since_start", "heartbeat", "requests", "busy", "error
           "evicted", "slow", "traced", "pss_kb", "awake",
           # These are the master's.
           "evict", "rss_kb", "own_kb", "told", "heirs", "hung")
-THREAD = ("state", "serial", "requests", "started", "heap_kb", "bytes_in", "bytes_out", "errors")
+# `overran` is `started` of the last request that is counted among the time-outs.
+THREAD = ("state", "serial", "requests", "started", "heap_kb", "bytes_in", "bytes_out", "errors", "overran")
 SCRIPT = ("requests", "errors", "busy_us", "most_us", "states", "heap_kb")
 QUARANTINED = ("until", "level", "strikes", "past", "since")
 # States of a worker and of a thread.
@@ -49,7 +50,8 @@ TEXTS = {"trace": 512, "method": 2, "uri": 30, "script": 30, "path": 30, "query"
          "outcome": 28}         # words, the length among them
 
 HEADER_WORDS = 64 + BUCKETS
-THREAD_WORDS = 8 + TEXTS["method"] + TEXTS["uri"] + TEXTS["script"]
+THREAD_TEXTS = 10
+THREAD_WORDS = THREAD_TEXTS + TEXTS["method"] + TEXTS["uri"] + TEXTS["script"]
 SCRIPT_WORDS = 8 + TEXTS["path"] + BUCKETS
 QUARANTINE_WORDS = 8 + TEXTS["path"]
 WORKER_WORDS = 32 + BUCKETS + TEXTS["trace"]
@@ -171,9 +173,9 @@ class ThreadLine(Line):
 
     __slots__ = ()
     FIELDS = THREAD
-    method = _Text(8, TEXTS["method"])
-    uri = _Text(8 + TEXTS["method"], TEXTS["uri"])
-    script = _Text(8 + TEXTS["method"] + TEXTS["uri"], TEXTS["script"])
+    method = _Text(THREAD_TEXTS, TEXTS["method"])
+    uri = _Text(THREAD_TEXTS + TEXTS["method"], TEXTS["uri"])
+    script = _Text(THREAD_TEXTS + TEXTS["method"] + TEXTS["uri"], TEXTS["script"])
 
 
 class ScriptLine(Line):

@@ -46,6 +46,12 @@ def get(daemon, name, query="", uri=""):
         "DOCUMENT_ROOT": daemon.site.www, "SCRIPT_NAME": "/" + name, "REQUEST_URI": uri or "/" + name}, timeout=60)
 
 
+def suffer(daemon, *request):
+    """Ask for what will bring its worker down."""
+    with contextlib.suppress(OSError, client.ProtocolError):
+        get(daemon, *request)
+
+
 def board(daemon):
     return Scoreboard.of(daemon.master)
 
@@ -73,8 +79,7 @@ def test_a_request_that_cannot_be_interrupted_costs_its_worker_and_nothing_else(
                 StopTimeout=20) as daemon:
         daemon.expect_errors("block.lua|is killed|was killed|is replaced")
         [worker] = daemon.serving()
-        with contextlib.suppress(OSError, client.ProtocolError):
-            get(daemon, "block.lua", path, "/block.lua?wanted")
+        suffer(daemon, "block.lua", path, "/block.lua?wanted")
         wait_until(lambda: not is_alive(worker), "the worker is gone")
         wait_until(lambda: daemon.serving() and worker not in daemon.serving(), "its successor serves")
         assert get(daemon, "fine.lua").body == b"fine"
@@ -82,13 +87,42 @@ def test_a_request_that_cannot_be_interrupted_costs_its_worker_and_nothing_else(
         assert re.search(r"worker 1 \(pid %d\): \S*/block\.lua \(GET /block\.lua\?wanted\) for \d+ s" % worker, text)
 
 
+@pytest.mark.parametrize("settings,timeouts", (
+    ({"RequestTimeout": 0.2, "RequestTerminateTimeout": 0.6}, 1),
+    ({"RequestTerminateTimeout": 0.4}, 1),
+    ({}, 0),
+), ids=("soft and hard limit", "hard limit alone", "killed by somebody"))
+def test_a_request_lost_with_its_worker_is_counted_once(site, settings, timeouts):
+    path = os.path.join(site.run, "fifo")
+    os.mkfifo(path)
+    with Daemon(site, Workers=1, WorkerThreads=2, **settings) as daemon:
+        daemon.expect_errors("block.lua|is killed|was killed|is replaced")
+        [worker] = daemon.serving()
+        assert get(daemon, "fine.lua").body == b"fine"
+        wait_until(lambda: counted(daemon) == (1, 0, 0), "the worker tells what it has answered")
+        lost = threading.Thread(target=suffer, args=(daemon, "block.lua", path), daemon=True)
+        lost.start()
+        wait_until(lambda: os.path.exists(path + ".started"), "the script waits")
+        if not settings:
+            os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: worker not in daemon.serving() and daemon.serving(), "a successor serves")
+        lost.join()
+        assert counted(daemon) == (2, 1, timeouts)
+
+
+def counted(daemon):
+    """How many requests, errors and time-outs there were, as the status adds them up."""
+    seen = board(daemon)
+    return tuple(getattr(seen.header, "past_" + name) + sum(getattr(slot, name) for _, slot in seen.workers())
+                 for name in ("requests", "errors", "timeouts"))
+
+
 def test_a_pattern_that_backtracks_for_ever_costs_its_worker(site):
     site.write("pattern.lua", "function main() Send(tostring((('a'):rep(40)):find(('a-'):rep(40) .. 'b'))) end")
     with Daemon(site, Workers=1, RequestTimeout=0.3, RequestTerminateTimeout=0.6) as daemon:
         daemon.expect_errors("pattern.lua|is killed|was killed|is replaced")
         [worker] = daemon.serving()
-        with contextlib.suppress(OSError, client.ProtocolError):
-            get(daemon, "pattern.lua")
+        suffer(daemon, "pattern.lua")
         wait_until(lambda: not is_alive(worker), "the worker is gone")
         wait_until(lambda: daemon.serving(), "its successor serves")
         assert get(daemon, "fine.lua").body == b"fine"
@@ -109,8 +143,7 @@ def test_a_script_that_brings_workers_down_is_quarantined_and_the_site_lives(sit
     with Daemon(site, Workers=2, QuarantineStrikes=3, QuarantineTime=600) as daemon:
         daemon.expect_errors("killed by SIGSEGV|quarantine|503")
         for _ in range(3):
-            with contextlib.suppress(OSError, client.ProtocolError):
-                get(daemon, "crash.lua")
+            suffer(daemon, "crash.lua")
             wait_until(lambda: len(daemon.serving()) == 2, "both workers serve")
 
         def refused():
