@@ -198,7 +198,8 @@ def _trace(slot: Any, master: int, timeout: float) -> str:
         if time.monotonic() > deadline:
             return f"it does not answer within {timeout:g} s"
         time.sleep(STEP_SECONDS)
-    return "\n    ".join(shown(line) for line in slot.trace.split(b"\n")) or "nothing runs"
+    lines = slot.trace.replace(b"\t", b"    ").split(b"\n")
+    return "\n    ".join(shown(line) for line in lines) or "nothing runs"
 
 
 def order(config: Any, number: int, timeout: float, done: str, refused: str) -> str:

@@ -233,7 +233,8 @@ def test_trace_prints_where_a_running_script_is(site):
             busy = next(int(re.search(r"pid (\d+)", line)[1]) for line in text.splitlines()
                         if line.startswith("worker") and not line.endswith("nothing runs"))
             assert re.search(r"thread \d: GET \S*turn\.lua for \d+\.\d s", text)
-            assert "turn.lua:2:" in text and "turn.lua:3:" in text and "nothing runs" in text
+            assert re.search(r"^ {8}\S+/turn\.lua:2: in ", text, re.MULTILINE), text
+            assert "turn.lua:3:" in text and "nothing runs" in text
             one = daemon.ctl("trace", str(busy))
             assert "turn.lua:2:" in one.stdout and one.stdout.count("worker") == 1
             assert daemon.ctl("trace", "1").returncode == 1
