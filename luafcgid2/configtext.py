@@ -25,14 +25,14 @@ def describe(config: Any) -> str:
 def settings(config: Any, only_given: bool = False) -> List[str]:
     """One line for each setting, below a title for each group; `only_given` leaves the defaults out."""
     lines: List[str] = []
-    group = ""
+    group, width = "", max(len(option.name) for option in OPTIONS)
     for option in OPTIONS:
         if not option.field or (only_given and option.field not in config.origins):
             continue
         if option.group != group:
             group = option.group
             lines.append(group)
-        lines.append("  %-22s = %-42s %s" % (option.name, _value(config, option), _origin(config, option)))
+        lines.append("  %-*s = %-42s %s" % (width, option.name, _value(config, option), _origin(config, option)))
     return lines
 
 

@@ -331,6 +331,11 @@ def test_describe_names_the_socket_the_settings_and_the_remarks(write):
     assert "secret" not in text and "redis://me:***@host/0" in text
 
 
+def test_describe_sets_all_values_in_one_column():
+    lines = config.describe(config.defaults()).splitlines()
+    assert len({line.index(" = ") for line in lines if " = " in line}) == 1
+
+
 @pytest.mark.parametrize("listen, words", [
     (":9000", "TCP :9000"), ("[::1]:9000", "TCP [::1]:9000"), ("fd:3", "the inherited descriptor 3"),
     ("stdin", "the inherited descriptor 0"), ("systemd", "the socket that systemd passes"),
