@@ -9,13 +9,15 @@ import os
 import re
 from typing import Iterator, List
 
-from . import ERROR, OK, WARNING, Finding, Site, request_params, variables
+from . import ERROR, OK, WARNING, Finding, Site, request_params, search, variables
 from .facts import Facts, is_about_lua
 from .visitor import describe, obstacle
 
 RIGHT = '"fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;"'
 HELP = {"nginx": 'write "include snippets/luafcgid2.conf;" into the server block of your site, and reload nginx',
         "lighttpd": "sudo lighty-enable-mod luafcgid2, and restart lighttpd"}
+# A request as any other.
+SCRIPT = "/x.lua"
 # Where a list of places would not end.
 SHOWN = 3
 
@@ -89,8 +91,12 @@ def script_names(facts: Facts) -> Iterator[Finding]:
 
 def _is_ours(facts: Facts, site: Site) -> bool:
     """Whether the place is for StatusPath or PingPath only, which no script answers."""
-    return any(path and re.search(r"=\s*%s\b" % re.escape(path), site.place)
-               for path in (facts.config.status_path, facts.config.ping_path))
+    paths = [path for path in (facts.config.status_path, facts.config.ping_path) if path]
+    location = re.search(r"\(location (~\*?) (\S+)\)$", site.place)
+    if location:
+        kind, pattern = location.groups()
+        return any(search(pattern, path, kind == "~*") for path in paths) and not search(pattern, SCRIPT, kind == "~*")
+    return any(re.search(r"[= ]\s*%s\b" % re.escape(path), site.place) for path in paths)
 
 
 def known(site: Site) -> bool:
@@ -100,7 +106,7 @@ def known(site: Site) -> bool:
 
 
 def _outside(facts: Facts, site: Site) -> Iterator[Finding]:
-    params = request_params(site, "/x.lua")
+    params = request_params(site, SCRIPT)
     name, root = params["SCRIPT_FILENAME"], params["DOCUMENT_ROOT"]
     allowed = facts.config.script_roots or (root,)
     real = os.path.realpath(name)

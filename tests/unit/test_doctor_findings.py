@@ -283,6 +283,14 @@ class TestFindings:
         assert levels(script_names(facts(server, ScriptRoots=("/other",)))) == []
         assert known(server.sites[0])
 
+    @pytest.mark.parametrize("location,level", [
+        ("= /status", []), ("/status", []), ("^~ /status", []), ("~ ^/(status|ping)$", []), ("~* ^/Ping$", []),
+        ("= /other", [ERROR]), ("/", [ERROR]), ("~ ^/(?!pong)", [ERROR]), ("~ \\.lua$", [ERROR])])
+    def test_the_status_page_needs_no_script_filename(self, read, location, level):
+        server = read("server { root /srv; location %s { fastcgi_param SCRIPT_NAME $fastcgi_script_name; %s } }" % (
+            location, PASS))
+        assert levels(script_names(facts(server, StatusPath="/status", PingPath="/ping"))) == level
+
     def test_another_server_s_location_is_a_warning_while_one_is_ours(self, read, tmp_path):
         (tmp_path / "there.sock").write_text("")
         server = read("server { location ~ \\.lua$ { %s } }"
