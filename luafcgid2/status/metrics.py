@@ -18,7 +18,7 @@ SERVER = (
     ("generation", "gauge", "", "Number of the present generation of Lua states.", ("generation",), 1),
     ("requests", "counter", "", "Requests answered.", ("requests",), 1),
     ("errors", "counter", "", "Requests that ended with an error of the script or the server.", ("errors",), 1),
-    ("timeouts", "counter", "", "Requests ended by RequestTimeout.", ("timeouts",), 1),
+    ("timeouts", "counter", "", "Requests that ran over RequestTimeout or RequestTerminateTimeout.", ("timeouts",), 1),
     ("slow_requests", "counter", "", "Requests that took longer than SlowLogTime.", ("slow requests",), 1),
     ("received_bytes", "counter", "bytes", "Bytes received from the web server.", ("bytes in",), 1),
     ("sent_bytes", "counter", "bytes", "Bytes sent to the web server.", ("bytes out",), 1),
