@@ -23,7 +23,8 @@ from luafcgid2.procfs import is_stopped
 from luafcgid2.scoreboard import READY, Scoreboard
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may")
-# RLIMIT_NPROC counts all threads of a user, so it is one of Debian's that has none but ours.
+# RLIMIT_NPROC counts all threads of a user, so it is one of Debian's that has none but ours; no other file's tests,
+# which may run at the same time, use it.
 NOBODY_ELSE = "games"
 FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 SCRIPTS = {

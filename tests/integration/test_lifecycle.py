@@ -100,6 +100,11 @@ def serving(server):
     return [slot.pid for _, slot in Scoreboard.of(server.pid).workers() if slot.state == READY]
 
 
+def all_serve(server):
+    """A server is ready with its first worker; others may not have let go yet of what is the master's."""
+    wait_until(lambda: len(serving(server)) == server.settings["Workers"], "all workers")
+
+
 def spinning(server):
     wait_until(lambda: os.path.exists(os.path.join(server.site.run, "spinning")), "the script spins")
 
@@ -232,6 +237,7 @@ class TestDeaths:
     def test_no_child_keeps_the_lock_of_a_killed_master(self, site, start):
         server = start(Master, site)
         server.expect_errors("the master is gone")
+        all_serve(server)
         with held(server) as (outcome, release):
             workers = server.workers()
             os.kill(server.pid, signal.SIGKILL)
@@ -376,6 +382,7 @@ class TestPrivileges:
 class TestDescriptors:
     def test_a_worker_holds_nothing_of_the_master_but_what_it_needs(self, site, start):
         server = start(Master, site)
+        all_serve(server)
         for pid in server.workers():
             found = descriptors(pid)
             assert server.pid_file not in found

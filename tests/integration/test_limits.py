@@ -18,8 +18,9 @@ from luafcgid2.scoreboard import Scoreboard
 SCRIPTS = {
     "spin.lua": "function main() while true do pcall(function() while true do end end) end end",
     "top.lua": "while true do end function main() end",
-    "slow.lua": "local function inner() local t = os.clock() while os.clock() - t < 0.5 do end end\n"
-                "function main() inner() Send('slow') end",
+    # Until somebody has written to a file.
+    "slow.lua": "local function inner(file) while file:seek('end') == 0 do end end\n"
+                "function main() inner(io.open(Env.QUERY_STRING)) Send('slow') end",
     # Blocks in C until somebody opens the other end: no hook reaches it.
     "block.lua": "function main() local name = Env.QUERY_STRING io.open(name .. '.started', 'w'):close() "
                  "io.open(name, 'r'):close() Send('waited') end",
@@ -130,8 +131,8 @@ def test_a_pattern_that_backtracks_for_ever_costs_its_worker(site):
 
 def test_a_slow_request_is_logged_with_the_traceback_of_that_moment(site):
     slow = os.path.join(site.run, "slow.log")
-    with Daemon(site, Workers=1, SlowLogTime=0.1, SlowLogPath=slow) as daemon:
-        assert get(daemon, "slow.lua", uri="/slow.lua?n=1").body == b"slow"
+    with Daemon(site, Workers=1, SlowLogTime=1, SlowLogPath=slow) as daemon:
+        assert get(daemon, "slow.lua", slow, "/slow.lua?n=1").body == b"slow"
         assert get(daemon, "fine.lua").body == b"fine"
     with open(slow) as file:
         text = file.read()
@@ -228,8 +229,8 @@ def test_trace_prints_where_a_running_script_is(site):
             def traced():
                 done = daemon.ctl("trace")
                 assert done.returncode == 0, done.stderr
-                return done.stdout if "turn.lua" in done.stdout else None
-            text = wait_until(traced, "the script runs")
+                return done.stdout if "turn.lua:2:" in done.stdout else None
+            text = wait_until(traced, "the script is in its loop")
             busy = next(int(re.search(r"pid (\d+)", line)[1]) for line in text.splitlines()
                         if line.startswith("worker") and not line.endswith("nothing runs"))
             assert re.search(r"thread \d: GET \S*turn\.lua for \d+\.\d s", text)

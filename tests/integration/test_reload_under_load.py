@@ -147,12 +147,18 @@ def test_a_killed_worker_costs_its_own_requests_only_and_is_replaced(servers: tu
 
 def test_a_graceful_stop_answers_what_is_under_way(servers: tuple) -> None:
     site, master, nginx = servers
-    site.write("slow.lua", "function main() os.execute('sleep 0.5') Send('done') end")
+    go = os.path.join(site.run, "go")
+    # Until the test says so, or has failed.
+    site.write("slow.lua", "function main() os.execute('while [ -d %s ] && [ ! -e %s ]; do sleep 0.05; done') "
+               "Send('done') end" % (site.run, go))
     answers: List[object] = []
     threads = [threading.Thread(target=lambda: answers.append(nginx.request("/slow.lua"))) for _ in range(4)]
     for thread in threads:
         thread.start()
     wait_until(lambda: sum(len(children(worker)) for worker in master.workers()) == 4, "four requests under way")
+    os.kill(master.pid, signal.SIGTERM)
+    wait_until(lambda: not os.path.exists(master.address), "the graceful stop")
+    open(go, "w").close()
     assert master.stop() == 0
     for thread in threads:
         thread.join()

@@ -18,8 +18,8 @@ from luafcgid2 import client
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can serve two users")
 TENANTS = os.path.join(ROOT, "etc", "tenants")
-# Accounts that every Debian has, and that run nothing.
-ALICE, BOB = "games", "list"
+# Accounts that every Debian has, and that run nothing; none is test_faults.NOBODY_ELSE.
+ALICE, BOB = "news", "list"
 SPY = """
 function main()
   local pipe = io.popen("id -un")
