@@ -25,7 +25,7 @@ end
 
 local params = {}
 
-local runs = {}
+local runs, stencil = {}, nil
 local missed = PATIENCE
 -- While runs are looked for: the pairs of the request before, as they were read.
 local former
@@ -40,7 +40,8 @@ local function space()
 end
 
 function params.decode(data)
-  local env
+  local env = stencil and stencil(data)
+  if env then return env end
   local at, size, turn = 1, #data, 1
   local learning = missed >= PATIENCE
   local note = learning and {} or nil
@@ -86,7 +87,10 @@ function params.decode(data)
   if not all then
     missed = missed + 1
   elseif learning then
-    if former then runs, missed, note = import("runs", true)(data, former, note, joined), 0, nil end
+    if former then
+      runs, stencil = import("runs", true)(data, former, note, joined)
+      missed, note = 0, nil
+    end
     former = note
   end
   env = env or {}

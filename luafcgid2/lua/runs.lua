@@ -2,18 +2,21 @@
 -- In: the PARAMS bytes of a request, two lists { name, value, position, name, ... }: its pairs and those of the
 -- request before, and the function that joins a repeated header.  Out: a list of at most 16 runs { bytes, fill, first }
 -- in their order: `fill(env)` puts the pairs of a run into `env` and returns it; that of the `first` pairs of a request
--- makes a new table.
+-- makes a new table.  And a stencil, or nil: `stencil(data)` gives the table of a request that differs from this one in
+-- a few values only, which are as long as those were, or nil.
 --
 -- Most of what a web server sends is the same every time.  Where a request has the bytes of a run between two
 -- pairs, the names and values are those of the run: equal bytes decode to equal pairs, nothing is guessed.  Code
 -- with constants fills a table in a third of the time that a loop takes, hence it is written here.
 
-local sub, format, concat = string.sub, string.format, table.concat
-local load = loadstring or load
+local find, sub, format, concat = string.find, string.sub, string.format, table.concat
+local load, unpack = loadstring or load, table.unpack or unpack
 -- A run pays from so many pairs on.
 local SHORTEST = 3
 -- Each costs a search through requests that lack it, and who sends thousands of headers would make thousands.
 local MOST = 16
+-- Of a stencil: values that differ, pairs in all, and bytes, which it keeps.
+local MOST_HOLES, MOST_PAIRS, LONGEST = 4, 100, 4096
 
 -- The source of `fill`, with space for `size` pairs if it makes the table.
 local function source(pairs_read, from, to, first, size)
@@ -36,6 +39,43 @@ local function source(pairs_read, from, to, first, size)
     first and "env = {" .. concat(items) .. "}" or "", concat(lines, "\n"), "return env end" }, "\n")
 end
 
+-- The source of a stencil for `data`, and the bytes between its holes; nil where there can be none.
+local function cut(data, former, pairs_read)
+  local count = #pairs_read
+  if #former ~= count or count > 3 * MOST_PAIRS or #data > LONGEST then return nil end
+  local items, checks, names, pieces, seen, from = {}, {}, {}, {}, {}, 1
+  local function piece(to)
+    pieces[#pieces + 1] = sub(data, from, to)
+    names[#names + 1] = "piece" .. #pieces
+    checks[#checks + 1] = format("find(data, piece%d, %d, true) == %d", #pieces, from, from)
+  end
+  for index = 1, count, 3 do
+    local name, value = pairs_read[index], pairs_read[index + 1]
+    if seen[name] or former[index] ~= name or #former[index + 1] ~= #value then return nil end
+    seen[name] = true
+    local text = format("%q", value)
+    if former[index + 1] ~= value then
+      local stop = (pairs_read[index + 5] or #data + 1) - 1
+      if #pieces == MOST_HOLES then return nil end
+      text = format("sub(data, %d, %d)", stop - #value + 1, stop)
+      piece(stop - #value)
+      from = stop + 1
+    end
+    items[#items + 1] = format("[%q] = %s,", name, text)
+  end
+  if from <= #data then piece(#data) end
+  if seen.HTTP_PROXY then return nil end
+  return concat({ "local find, sub, " .. concat(names, ", ") .. " = ... return function(data)",
+    format("if #data == %d and %s then return {", #data, concat(checks, " and ")), concat(items, "\n"),
+    "FCGI_ROLE = 'RESPONDER' } end end" }, "\n"), pieces
+end
+
+local function stencil(data, former, pairs_read)
+  local text, pieces = cut(data, former, pairs_read)
+  local chunk = text and load(text, "=[luafcgid2 stencil]")
+  return chunk and chunk(find, sub, unpack(pieces)) or nil
+end
+
 return function(data, former, pairs_read, joined)
   local found, at = {}, 1
   local count = #pairs_read
@@ -55,5 +95,5 @@ return function(data, former, pairs_read, joined)
     end
     at = stop > at and stop or at + 3
   end
-  return found
+  return found, stencil(data, former, pairs_read)
 end

@@ -113,7 +113,7 @@ def test_a_tab_that_missed_a_change_is_told_at_once(web):
 
 def test_a_tab_that_is_closed_leaves_no_connection(web):
     def held(port):
-        """Whether the server has a descriptor for the connection from our `port`: only then the kernel names an inode."""
+        """Whether the server has a descriptor for the connection from `port`: only then the kernel names an inode."""
         with open("/proc/net/tcp") as table:
             lines = [line.split() for line in table][1:]
         return any(line[1].endswith(":%04X" % web.port) and line[2].endswith(":%04X" % port) and line[9] != "0"

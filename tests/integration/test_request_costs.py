@@ -31,7 +31,7 @@ REQUESTS = 200
 ON_ITS_OWN = {"accept4": 2, "recvfrom": 1, "sendto": 1, "close": 1}
 KEPT = {"recvfrom": 1, "sendto": 1}
 IN_PYTHON = {"getsockname": 1}
-# Of all threads, to clean up and to wake up again.
+# Of all threads, to clean up and to wake up again; and of the main thread, to see whether a slow one is stuck.
 A_REST = 16
 # Calls of Python functions, and of C functions from Python: lookups by name, clocks, the socket, the crossing.
 PYTHON_CALLS = {"call": 16, "c_call": 22}
@@ -41,8 +41,8 @@ FAST_CALLS = {"call": 1, "c_call": 1}
 
 
 class Trace:
-    """strace on a worker, while `with` lasts; `calls` is name -> how often; `rests`: how often the worker cleaned up,
-    because it was long until the next request."""
+    """strace on a worker, while `with` lasts; `calls` is name -> how often; `rests`: how often the worker looked into
+    /proc: it cleans up when it is long until the next request, or one request takes long."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker, self._path = worker, os.path.join(worker.folder, "trace")
@@ -60,7 +60,7 @@ class Trace:
         with open(self._path) as file:
             text = file.read()
         self.calls = collections.Counter(re.findall(r"^\d+ +(\w+)\(", text, re.MULTILINE))
-        self.rests = text.count('"/proc/self/statm"')
+        self.rests = text.count('"/proc/')
 
 
 def looks(calls: Dict[str, int]) -> int:
@@ -75,7 +75,7 @@ def no_more_than(wanted: Dict[str, int], trace: Trace) -> None:
         # What starts and ends, and a connection whose request was late.
         assert REQUESTS - 5 <= calls[name] <= number * REQUESTS * 1.1 + 10, (name, calls)
     others = sum(calls.values()) - looks(calls) - sum(calls[name] for name in wanted)
-    assert others <= REQUESTS * 0.1 + 10 + A_REST * trace.rests, calls
+    assert others <= REQUESTS * 0.1 + 10 + A_REST * trace.rests and trace.rests < REQUESTS / 2, (trace.rests, calls)
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -94,6 +94,64 @@ def test_a_request_reads_the_same_whatever_came_before_it(order, requests):
         assert decode(data[:-1]) is None or not data
 
 
+# Requests of one shape: names, and how long their values are; what fills these differs.
+SHAPE = st.lists(st.tuples(st.sampled_from([b"A", b"PORT", b"HTTP_X", b"HTTP_PROXY", ROLE, b"", b"n" * 130])
+                           | st.binary(min_size=1, max_size=3), st.sampled_from([0, 1, 1, 5, 5, 130])), max_size=9)
+FILLING = st.lists(st.sampled_from(b"ab"), min_size=9, max_size=9) | st.lists(st.sampled_from(b'a"\\\n\r\0]1\xff'),
+                                                                            min_size=9, max_size=9)
+
+
+@given(SHAPE, st.lists(FILLING, min_size=2, max_size=4), st.lists(st.sampled_from(range(4)), min_size=8, max_size=24))
+def test_values_of_the_same_length_are_those_of_their_own_request(shape, fillings, order):
+    def expected(data):
+        try:
+            return as_lua([(bytes(name), bytes(value)) for name, value in params.walk(data)])
+        except ProtocolError:
+            return None
+    decode = decoder()
+    for number in order:
+        pairs = [(name, bytes([fill]) * size) for (name, size), fill in zip(shape, fillings[number % len(fillings)])]
+        data = params.encode(pairs)
+        assert decode(data) == as_lua(pairs)
+    for other in (data[-1:] + data[:-1], data[1:] + data[:1], data + b"\1\1Zz", data + data, data[:-1]):
+        assert decode(other) == expected(other)
+
+
+@pytest.mark.parametrize("version", LUA_VERSIONS)
+def test_what_differs_in_each_request_may_be_anywhere(version):
+    steady = [(b"N%d" % number, b"v" * number) for number in range(20)]
+    for changing in (1, 2, 4, 5, 20):
+        decode = decoder(version)
+        for number in range(40):
+            pairs = [(name, b"%05d" % (number * 7)) if place % (20 // changing) == 0 else (name, value)
+                     for place, (name, value) in enumerate(steady)]
+            if number % 10 == 9:
+                pairs[number // 2 % 20] = (b"OTHER", b"w" * number)
+            assert decode(params.encode(pairs)) == as_lua(pairs)
+
+
+@pytest.mark.parametrize("size,number,changing,kept", [
+    (8, 20, 1, True), (8, 20, 4, True), (8, 20, 5, False), (8, 100, 1, True), (8, 101, 1, False), (4000, 1, 1, True),
+    (4100, 1, 1, False)])
+def test_what_is_kept_of_a_request_is_bounded(size, number, changing, kept):
+    engine = Engine(c_modules=False)
+    runtime = engine.new_runtime()
+    keeps = runtime.execute(b"""
+        return function(runs, data, former, latter)
+          local _, stencil = load(runs)()(data, former, latter, function() end)
+          return stencil ~= nil
+        end""")
+
+    def noted(filling):
+        # As params.lua notes what it has read: name, value and position of each pair.
+        pairs = [(b"%03d" % place, filling(place) * size) for place in range(number)]
+        items = [(*pair, len(params.encode(pairs[:place])) + 1) for place, pair in enumerate(pairs)]
+        return params.encode(pairs), runtime.table_from([item for pair in items for item in pair])
+    _, former = noted(lambda place: b"a")
+    data, latter = noted(lambda place: b"b" if place < changing else b"a")
+    assert keeps(dict(engine.prelude())[b"runs"], data, former, latter) is kept
+
+
 @pytest.mark.parametrize("version", LUA_VERSIONS)
 def test_bytes_of_every_kind_are_the_same_in_request_after_request(version):
     decode = decoder(version)
