@@ -284,12 +284,18 @@ class Poller(StandIn):
         """The kernel refused a connection: leave it alone for a moment, if there is nothing better to do."""
         if error.errno == errno.EBADF or not self.accepting:
             return
-        if error.errno in (errno.EMFILE, errno.ENFILE) and self._make_room():
+        if error.errno in (errno.EMFILE, errno.ENFILE) and (not self._is_awaited() or self._make_room()):
             return
         self._epoll.unregister(self._listener_fd)
         self.paused_until = time.monotonic() + ACCEPT_PAUSE
         self._complaints.say("accept", "cannot accept: %s; trying again every %g s" % (error, ACCEPT_PAUSE),
                              logging.ERROR)
+
+    def _is_awaited(self) -> bool:
+        """Whether somebody waits to be accepted: the kernel looks for a descriptor first, and then for a connection."""
+        look = select.poll()
+        look.register(self._listener_fd, select.POLLIN)
+        return bool(look.poll(0))
 
     def _make_room(self) -> bool:
         """Close a connection that a web server keeps for later: it opens another one when it needs it, but a

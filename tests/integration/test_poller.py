@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -100,6 +101,22 @@ def test_a_request_that_comes_while_somebody_looks_at_its_connection_is_left_to_
         monkeypatch.setattr(Watched, "quiet", property(edge))
         look(poller)
         assert list(poller._ready) == [(connection.fileno(), 0)]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_an_accept_without_descriptors_costs_a_kept_connection_only_if_somebody_waits(tmp_path, number):
+    with connected(tmp_path) as (poller, client), socket.socket(socket.AF_UNIX) as other:
+        client.sendall(begin(1, records.RESPONDER, KEEP_CONN) + records.tail(1))
+        serve(poller, Seat(0))
+        [connection] = poller._connections.values()
+        # What the kernel says before it looks whether anybody waits.
+        poller.accept_failed(OSError(number, "no descriptors"))
+        assert connection.open and not poller.paused_until
+        other.connect(str(tmp_path / "sock"))
+        poller.accept_failed(OSError(number, "no descriptors"))
+        assert not connection.open and not poller.paused_until
+        poller.accept_failed(OSError(number, "no descriptors"))
+        assert poller.paused_until
 
 
 def test_two_threads_may_be_told_of_one_wake(tmp_path):
