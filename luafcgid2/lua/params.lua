@@ -8,6 +8,8 @@ local import = ...
 local byte, sub, find = string.byte, string.sub, string.find
 -- After so many requests in which a run was missed, runs are looked for anew.
 local PATIENCE = 8
+-- And after so many that no stencil has fitted, each time twice as many as before: where all differ, none will.
+local LONGEST_WAIT = 4096
 
 -- A length of one byte or four, and the position behind it; nil at the end of the data.
 local function length(data, at)
@@ -26,7 +28,7 @@ end
 local params = {}
 
 local runs, stencil = {}, nil
-local missed = PATIENCE
+local missed, unfit, wait = PATIENCE, 0, PATIENCE
 -- While runs are looked for: the pairs of the request before, as they were read.
 local former
 
@@ -42,8 +44,11 @@ end
 function params.decode(data)
   local env = stencil and stencil(data)
   if env then return env end
+  unfit = unfit + 1
   local at, size, turn = 1, #data, 1
-  local learning = missed >= PATIENCE
+  local learning = missed >= PATIENCE or unfit >= wait
+  -- Or only those that it does not fit would be looked at.
+  if learning then stencil = nil end
   local note = learning and {} or nil
   local run = not learning and runs[1] or nil
   local there = run and find(data, run[1], 1, true)
@@ -89,7 +94,8 @@ function params.decode(data)
   elseif learning then
     if former then
       runs, stencil = import("runs", true)(data, former, note, joined)
-      missed, note = 0, nil
+      missed, unfit, note = 0, 0, nil
+      if wait < LONGEST_WAIT then wait = 2 * wait end
     end
     former = note
   end

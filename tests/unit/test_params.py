@@ -39,6 +39,21 @@ def decoder(version="5.3"):
     return decode
 
 
+def looks(requests):
+    """How often the prelude looks for what these requests have in common."""
+    engine = Engine(c_modules=False)
+    codes = dict(engine.prelude())
+    decode, count = engine.new_runtime().execute(b"""
+        return function(params, runs)
+          local count = 0
+          local decode = load(params)(function() count = count + 1 return load(runs)() end).decode
+          return decode, function() return count end
+        end""")(codes[b"params"], codes[b"runs"])
+    for request in requests:
+        decode(params.encode(request))
+    return count()
+
+
 def joined(pairs):
     """The last of a repeated name, but all lines of a repeated header."""
     values = {}
@@ -128,6 +143,18 @@ def test_what_differs_in_each_request_may_be_anywhere(version):
             if number % 10 == 9:
                 pairs[number // 2 % 20] = (b"OTHER", b"w" * number)
             assert decode(params.encode(pairs)) == as_lua(pairs)
+
+
+STEADY = [(b"N%d" % number, b"v" * number) for number in range(20)]
+
+
+def test_requests_that_come_to_be_alike_are_noticed():
+    first, alike = [(b"A", b"another"), *STEADY], [[(b"A", b"%05d" % number), *STEADY] for number in range(2000)]
+    assert looks([first, *alike]) == 2
+
+
+def test_where_no_two_requests_are_alike_that_is_found_out_ever_more_rarely():
+    assert looks([(b"A", b"x" * (number % 7)), *STEADY] for number in range(10000)) == 10
 
 
 @pytest.mark.parametrize("size,number,changing,kept", [
