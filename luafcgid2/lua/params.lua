@@ -6,10 +6,9 @@
 
 local import = ...
 local byte, sub, find = string.byte, string.sub, string.find
--- After so many requests in which a run was missed, runs are looked for anew.
-local PATIENCE = 8
--- And after so many that no stencil has fitted, each time twice as many as before: where all differ, none will.
-local LONGEST_WAIT = 4096
+-- After so many requests that no stencil has fitted, it is looked anew for what they have in common; each time after
+-- twice as many as before: where all differ, none will fit.
+local FIRST_WAIT, LONGEST_WAIT = 8, 4096
 
 -- A length of one byte or four, and the position behind it; nil at the end of the data.
 local function length(data, at)
@@ -28,7 +27,7 @@ end
 local params = {}
 
 local runs, stencil = {}, nil
-local missed, unfit, wait = PATIENCE, 0, PATIENCE
+local unfit, wait = FIRST_WAIT, FIRST_WAIT
 -- While runs are looked for: the pairs of the request before, as they were read.
 local former
 
@@ -46,19 +45,18 @@ function params.decode(data)
   if env then return env end
   unfit = unfit + 1
   local at, size, turn = 1, #data, 1
-  local learning = missed >= PATIENCE or unfit >= wait
-  -- Or only those that it does not fit would be looked at.
-  if learning then stencil = nil end
+  -- From the next request on, whichever that is: it did not fit this one, which may be a rare one.
+  if unfit == wait then stencil = nil end
+  local learning = unfit > wait
   local note = learning and {} or nil
   local run = not learning and runs[1] or nil
   local there = run and find(data, run[1], 1, true)
   -- It makes the table, which can only be done first.
   if there and there > 1 and run[3] then there = nil end
-  local all = true
   while at < size do
     while run and (not there or there < at) do
       -- Its bytes are not in this request, or in the middle of something.
-      all, turn = false, turn + 1
+      turn = turn + 1
       run = runs[turn]
       there = run and find(data, run[1], at, true)
     end
@@ -89,12 +87,10 @@ function params.decode(data)
     end
   end
   if at ~= size + 1 then return nil end
-  if not all then
-    missed = missed + 1
-  elseif learning then
+  if learning then
     if former then
       runs, stencil = import("runs", true)(data, former, note, joined)
-      missed, unfit, note = 0, 0, nil
+      unfit, note = 0, nil
       if wait < LONGEST_WAIT then wait = 2 * wait end
     end
     former = note

@@ -40,18 +40,26 @@ def decoder(version="5.3"):
 
 
 def looks(requests):
-    """How often the prelude looks for what these requests have in common."""
+    """(how often the prelude looks for what these requests have in common, how many a stencil fits)."""
     engine = Engine(c_modules=False)
     codes = dict(engine.prelude())
-    decode, count = engine.new_runtime().execute(b"""
+    decode, counts = engine.new_runtime().execute(b"""
         return function(params, runs)
-          local count = 0
-          local decode = load(params)(function() count = count + 1 return load(runs)() end).decode
-          return decode, function() return count end
+          local looks, fits = 0, 0
+          local function look(...)
+            local found, stencil = load(runs)()(...)
+            looks = looks + 1
+            return found, stencil and function(data)
+              local env = stencil(data)
+              fits = fits + (env and 1 or 0)
+              return env
+            end
+          end
+          return load(params)(function() return look end).decode, function() return looks, fits end
         end""")(codes[b"params"], codes[b"runs"])
     for request in requests:
         decode(params.encode(request))
-    return count()
+    return counts()
 
 
 def joined(pairs):
@@ -150,11 +158,17 @@ STEADY = [(b"N%d" % number, b"v" * number) for number in range(20)]
 
 def test_requests_that_come_to_be_alike_are_noticed():
     first, alike = [(b"A", b"another"), *STEADY], [[(b"A", b"%05d" % number), *STEADY] for number in range(2000)]
-    assert looks([first, *alike]) == 2
+    assert looks([first, *alike]) == (2, 2000 - 19)
+
+
+def test_a_few_that_differ_do_not_take_the_place_of_the_many_that_are_alike():
+    alike, other = [(b"A", b"12345"), *STEADY], [(b"A", b"another"), *STEADY]
+    count, fits = looks(alike if number % 10 else other for number in range(3000))
+    assert count < 10 and fits > 2600
 
 
 def test_where_no_two_requests_are_alike_that_is_found_out_ever_more_rarely():
-    assert looks([(b"A", b"x" * (number % 7)), *STEADY] for number in range(10000)) == 10
+    assert looks([(b"A", b"x" * (number % 7)), *STEADY] for number in range(10000)) == (10, 0)
 
 
 @pytest.mark.parametrize("size,number,changing,kept", [
